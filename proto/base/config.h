@@ -1,0 +1,90 @@
+/* The run's configuration: a YAML file, defaults, --set overrides, checked.
+ *
+ * One table (config.c) has each key's path, type, default, range or words, and help; loading, --set, checking, printing
+ * and the documentation all read it. Any mistake gives   FILE:LINE: KEY: what is wrong; what is allowed.
+ * (for --set the place is "--set"). */
+#ifndef SC_CONFIG_H
+#define SC_CONFIG_H
+
+#include "proto/base/model.h"
+
+#include <stdio.h>
+
+typedef enum sc_tokenizer_kind { SC_TOKENIZER_CHAR, SC_TOKENIZER_BYTE } sc_tokenizer_kind;
+typedef enum sc_optimizer_kind { SC_ADAMW, SC_SGD } sc_optimizer_kind;
+typedef enum sc_lr_kind { SC_LR_CONSTANT, SC_LR_LINEAR, SC_LR_COSINE, SC_LR_WSD } sc_lr_kind;
+typedef enum sc_schedule_kind { SC_SCHEDULE_GPIPE, SC_SCHEDULE_1F1B } sc_schedule_kind;
+
+typedef struct sc_config {
+    char *path; /* the file, as given */
+    struct {
+        char *dir; /* relative to the working directory, as run.dir is an output of the command */
+        int64_t seed;
+    } run;
+    struct {
+        int family; /* sc_family */
+        int64_t layers, heads, hidden, context;
+        int64_t vocab; /* 0: as many as the tokenizer has */
+        double dropout;
+    } model;
+    struct {
+        char **train; /* paths, made relative to the config file */
+        int n_train;
+        char **validation; /* given apart: then validation_share must be 0 or absent */
+        int n_validation;
+        int tokenizer; /* sc_tokenizer_kind */
+        double validation_share; /* the tail of the token stream */
+    } data;
+    struct {
+        int64_t steps, batch_size, micro_batch_size;
+        int64_t sequence_length; /* T; 0: model.context */
+        int optimizer;           /* sc_optimizer_kind */
+        double learning_rate, min_learning_rate;
+        int lr_schedule; /* sc_lr_kind */
+        int64_t warmup_steps, decay_steps; /* decay_steps: wsd's tail */
+        double weight_decay, beta1, beta2, epsilon, momentum;
+        double clip_norm; /* 0: no clipping */
+        int64_t eval_every, eval_batches; /* eval_every 0: never */
+    } train;
+    struct {
+        int schedule; /* sc_schedule_kind */
+        int64_t workers; /* for `serve`: how many to wait for; `train --workers` sets it */
+    } pipeline;
+    struct {
+        int64_t join_ms;      /* `serve`/`train`: how long to wait for all workers; 0 for ever */
+        int64_t lease_ms;     /* a worker silent for so long is lost */
+        int64_t call_ms;      /* deadline of a control call */
+        int64_t resend_ms;    /* a receiver that waits longer asks again */
+        int64_t max_message_mb; /* larger messages are refused */
+    } wire;
+    struct {
+        char *level; /* as SC_LOG */
+        bool json;
+    } log;
+} sc_config;
+
+/* Loads FILE, applies `sets` ("train.steps=10", YAML scalars or flow lists), fills defaults, checks each key and the
+ * combinations. Returns owned. Errors: SC_NOT_FOUND (file), SC_INVALID (the rest, all mistakes of a file in one message
+ * where there are several, one a line). */
+sc_status sc_config_load(const char *path, const char *const *sets, int n_sets, sc_config **out);
+/* The same from memory, as if the file were called `path`; safe on any bytes. */
+sc_status sc_config_parse(const char *text, size_t text_bytes, const char *path, const char *const *sets, int n_sets,
+                          sc_config **out);
+void sc_config_destroy(sc_config **self_p);
+
+/* The resolved configuration as YAML that loads again to the same (absolute data paths). 0 on success, -1 on a write error. */
+int sc_config_print(const sc_config *self, FILE *out);
+/* Every key with type, default and help, for `--help config` and the README. */
+void sc_config_print_help(FILE *out);
+
+/* "adamw" for the value of an enumerated key. */
+const char *sc_config_word(const char *key, int value);
+
+/* The model that the config describes, with `vocab` tokens from the tokenizer (config's own model.vocab wins if larger).
+ * Errors: SC_INVALID. */
+sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out);
+/* M = batch_size / micro_batch_size, and T. */
+int sc_config_n_microbatches(const sc_config *self);
+int sc_config_sequence_length(const sc_config *self);
+
+#endif

@@ -1,0 +1,85 @@
+/* What a model is made of: a list of blocks, and for each block its parameters and its costs.
+ *
+ * One source for everybody: the partition and the simulator weigh blocks with these costs, the worker sizes its arenas
+ * from them and its layers fill exactly these bytes, names are those under which parameters are initialised, saved and
+ * exported (Hugging Face's own). Pure; thread: any.
+ *
+ * GPT-2 with L layers has L + 2 blocks:  0 embedding, 1..L transformer, L + 1 head (final LayerNorm and tied decoder). */
+#ifndef SC_MODEL_H
+#define SC_MODEL_H
+
+#include "proto/base/tensor.h"
+
+#include <stdbool.h>
+
+typedef enum sc_family { SC_GPT2 = 1 } sc_family;
+typedef enum sc_block_kind { SC_BLOCK_EMBEDDING, SC_BLOCK_TRANSFORMER, SC_BLOCK_HEAD } sc_block_kind;
+
+typedef struct sc_model {
+    sc_family family;
+    int layers;  /* L */
+    int heads;   /* NH, divides hidden */
+    int hidden;  /* C */
+    int context; /* the longest T, rows of the position table */
+    int vocab;   /* V */
+    float dropout; /* embedding, attention and residual alike; 0 <= dropout < 1 */
+    float norm_epsilon; /* inside LayerNorm's root: 1e-5 */
+} sc_model;
+
+typedef enum sc_init { SC_INIT_ZERO, SC_INIT_ONE, SC_INIT_NORMAL } sc_init;
+
+/* How a matrix lies: GPT-2's Conv1D keeps (in, out), y = x W; torch.nn.Linear and embeddings keep (out, in), y = x W^T. */
+typedef struct sc_param {
+    char name[SC_NAME_BYTES]; /* "transformer.h.0.attn.c_attn.weight" */
+    int ordinal;              /* place in the model's own order: of norms, of files, of random initialisation */
+    sc_shape shape;
+    bool decays; /* weight decay applies: matrices and embeddings, not biases and norms */
+    sc_init init;
+    float init_std; /* GPT-2: 0.02; residual projections 0.02 / sqrt(2 L) */
+} sc_param;
+
+/* Costs of one block for a micro-batch of B sequences of T tokens. Floating-point operations count a multiply-add as 2. */
+typedef struct sc_block_cost {
+    uint64_t param_elements; /* a tied matrix counts in each block that holds it */
+    uint64_t forward_flops, backward_input_flops, backward_weight_flops;
+    uint64_t saved_bytes;  /* kept from forward to the end of backward, per micro-batch in flight */
+    uint64_t weight_bytes; /* more that is kept from backward_input to backward_weight */
+    uint64_t scratch_bytes; /* needed only inside one call; a stage needs the largest of its blocks */
+    uint64_t output_bytes; /* what crosses to the next stage if a boundary lies behind this block */
+} sc_block_cost;
+
+/* Errors: SC_INVALID naming the field: sizes that are not positive, heads that do not divide, dropout out of range. */
+sc_status sc_model_check(const sc_model *model);
+
+int sc_model_n_blocks(const sc_model *model);
+sc_block_kind sc_model_block_kind(const sc_model *model, int block);
+/* "embedding", "h.0", "head". */
+const char *sc_model_block_name(const sc_model *model, int block, char *text, size_t text_bytes);
+
+/* Distinct parameters (a tied matrix counts once), and their number of elements together. */
+int sc_model_n_params(const sc_model *model);
+uint64_t sc_model_n_elements(const sc_model *model);
+sc_param sc_model_param(const sc_model *model, int ordinal);
+/* -1 if there is no such parameter. */
+int sc_model_find_param(const sc_model *model, const char *name);
+
+enum { SC_MAX_BLOCK_PARAMS = 16 };
+/* The ordinals of the parameters that `block` holds, in the order in which its layers take them:
+ *   embedding    wte.weight (V,C), wpe.weight (context,C)
+ *   transformer  ln_1.weight, ln_1.bias, attn.c_attn.weight (C,3C), .bias, attn.c_proj.weight (C,C), .bias,
+ *                ln_2.weight, ln_2.bias, mlp.c_fc.weight (C,4C), .bias, mlp.c_proj.weight (4C,C), .bias
+ *   head         ln_f.weight, ln_f.bias, wte.weight (V,C)   <- tied: the embedding's own, ordinal 0
+ * Returns their number. */
+int sc_model_block_params(const sc_model *model, int block, int ordinals[SC_MAX_BLOCK_PARAMS]);
+
+/* The parameter that the first and the last block share, or -1. */
+int sc_model_tied_param(const sc_model *model);
+
+sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T);
+/* A token's work in training: 6 x parameters that multiply, plus attention; for tokens/s -> share of the peak. */
+double sc_model_train_flops_per_token(const sc_model *model, int T);
+
+/* Element `index` of parameter `ordinal` as a fresh run with `seed` starts it. */
+void sc_model_init_param(const sc_model *model, int ordinal, uint64_t seed, float *out);
+
+#endif
