@@ -1,0 +1,1 @@
+/* For a room whose first file is still to come. */
