@@ -4,7 +4,8 @@
  * from them and its layers fill exactly these bytes, names are those under which parameters are initialised, saved and
  * exported (Hugging Face's own). Pure; thread: any.
  *
- * GPT-2 with L layers has L + 2 blocks:  0 embedding, 1..L transformer, L + 1 head (final LayerNorm and tied decoder). */
+ * GPT-2 with L layers has L + 2 blocks:  0 embedding, 1..L transformer, L + 1 head (final LayerNorm and tied decoder).
+ */
 #ifndef SC_MODEL_H
 #define SC_MODEL_H
 
@@ -17,18 +18,19 @@ typedef enum sc_block_kind { SC_BLOCK_EMBEDDING, SC_BLOCK_TRANSFORMER, SC_BLOCK_
 
 typedef struct sc_model {
     sc_family family;
-    int layers;  /* L */
-    int heads;   /* NH, divides hidden */
-    int hidden;  /* C */
-    int context; /* the longest T, rows of the position table */
-    int vocab;   /* V */
-    float dropout; /* embedding, attention and residual alike; 0 <= dropout < 1 */
+    int layers;         /* L */
+    int heads;          /* NH, divides hidden */
+    int hidden;         /* C */
+    int context;        /* the longest T, rows of the position table */
+    int vocab;          /* V */
+    float dropout;      /* embedding, attention and residual alike; 0 <= dropout < 1 */
     float norm_epsilon; /* inside LayerNorm's root: 1e-5 */
 } sc_model;
 
 typedef enum sc_init { SC_INIT_ZERO, SC_INIT_ONE, SC_INIT_NORMAL } sc_init;
 
-/* How a matrix lies: GPT-2's Conv1D keeps (in, out), y = x W; torch.nn.Linear and embeddings keep (out, in), y = x W^T. */
+/* How a matrix lies: GPT-2's Conv1D keeps (in, out), y = x W; torch.nn.Linear and embeddings keep (out, in), y = x W^T.
+ */
 typedef struct sc_param {
     char name[SC_NAME_BYTES]; /* "transformer.h.0.attn.c_attn.weight" */
     int ordinal;              /* place in the model's own order: of norms, of files, of random initialisation */
@@ -38,15 +40,71 @@ typedef struct sc_param {
     float init_std; /* GPT-2: 0.02; residual projections 0.02 / sqrt(2 L) */
 } sc_param;
 
-/* Costs of one block for a micro-batch of B sequences of T tokens. Floating-point operations count a multiply-add as 2. */
+/* The tensors that a block's layers keep or need for one micro-batch, in memory order; each starts on 64 bytes.
+ * Letters in legend.h; N = B * T. What holds int32 or float32 is 4 bytes an element either way. */
+typedef enum sc_slot {
+    /* embedding */
+    SC_SLOT_TOKENS, /* saved   (N) int32 */
+    SC_SLOT_DEMBED, /* weight  (N,C) */
+    /* transformer */
+    SC_SLOT_X,        /* saved   (N,C)   the block's input */
+    SC_SLOT_LN1_MEAN, /* saved   (N) */
+    SC_SLOT_LN1_RSTD, /* saved   (N) */
+    SC_SLOT_LN1,      /* saved   (N,C) */
+    SC_SLOT_QKV,      /* saved   (N,3C) */
+    SC_SLOT_LSE,      /* saved   (B,NH,T) */
+    SC_SLOT_ATT,      /* saved   (N,C) */
+    SC_SLOT_RES,      /* saved   (N,C)   x + dropout (attention's projection) */
+    SC_SLOT_LN2_MEAN, /* saved   (N) */
+    SC_SLOT_LN2_RSTD, /* saved   (N) */
+    SC_SLOT_LN2,      /* saved   (N,C) */
+    SC_SLOT_FC,       /* saved   (N,4C)  before GELU */
+    SC_SLOT_GELU,     /* saved   (N,4C) */
+    SC_SLOT_DLN1,     /* weight  (N,C) */
+    SC_SLOT_DQKV,     /* weight  (N,3C) */
+    SC_SLOT_DPROJ,    /* weight  (N,C)   gradient of attention's projection */
+    SC_SLOT_DLN2,     /* weight  (N,C) */
+    SC_SLOT_DFC,      /* weight  (N,4C) */
+    SC_SLOT_DMLP,     /* weight  (N,C)   gradient of the second MLP matrix's output */
+    SC_SLOT_DATT,     /* scratch (N,C) */
+    SC_SLOT_PROJ,     /* scratch (N,C)   output of either projection before the residual */
+    /* head */
+    SC_SLOT_LNF_X,    /* saved   (N,C) */
+    SC_SLOT_LNF_MEAN, /* saved   (N) */
+    SC_SLOT_LNF_RSTD, /* saved   (N) */
+    SC_SLOT_LNF,      /* saved   (N,C) */
+    SC_SLOT_LOGITS,   /* saved   (N,V)   overwritten by dlogits */
+    SC_SLOT_TARGETS,  /* saved   (N) int32 */
+    SC_SLOT_LOSS,     /* saved   (N) */
+    SC_SLOT_DLNF,     /* weight  (N,C) */
+    SC_N_SLOTS
+} sc_slot;
+
+/* How long a slot lives: from forward to the end of backward; from backward_input to backward_weight; inside one call.
+ */
+typedef enum sc_slot_life { SC_LIFE_SAVED, SC_LIFE_WEIGHT, SC_LIFE_SCRATCH } sc_slot_life;
+
+/* The first slot of a kind of block and the one behind its last. */
+void sc_model_slots(sc_block_kind kind, sc_slot *first, sc_slot *end);
+sc_slot_life sc_model_slot_life(sc_slot slot);
+/* Bytes, rounded up to 64. */
+uint64_t sc_model_slot_bytes(const sc_model *model, sc_slot slot, int B, int T);
+
+/* Costs of one block for a micro-batch of B sequences of T tokens. Floating-point operations count a multiply-add as 2.
+ */
 typedef struct sc_block_cost {
     uint64_t param_elements; /* a tied matrix counts in each block that holds it */
     uint64_t forward_flops, backward_input_flops, backward_weight_flops;
-    uint64_t saved_bytes;  /* kept from forward to the end of backward, per micro-batch in flight */
-    uint64_t weight_bytes; /* more that is kept from backward_input to backward_weight */
+    uint64_t saved_bytes;   /* kept from forward to the end of backward, per micro-batch in flight */
+    uint64_t weight_bytes;  /* more that is kept from backward_input to backward_weight */
     uint64_t scratch_bytes; /* needed only inside one call; a stage needs the largest of its blocks */
-    uint64_t output_bytes; /* what crosses to the next stage if a boundary lies behind this block */
+    uint64_t output_bytes;  /* what crosses to the next stage if a boundary lies behind this block */
 } sc_block_cost;
+
+/* A stage's share of the model: blocks first_block .. first_block + n_blocks - 1. */
+typedef struct sc_slice {
+    int first_block, n_blocks;
+} sc_slice;
 
 /* Errors: SC_INVALID naming the field: sizes that are not positive, heads that do not divide, dropout out of range. */
 sc_status sc_model_check(const sc_model *model);
@@ -79,7 +137,7 @@ sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T
 /* A token's work in training: 6 x parameters that multiply, plus attention; for tokens/s -> share of the peak. */
 double sc_model_train_flops_per_token(const sc_model *model, int T);
 
-/* Element `index` of parameter `ordinal` as a fresh run with `seed` starts it. */
-void sc_model_init_param(const sc_model *model, int ordinal, uint64_t seed, float *out);
+/* Elements first .. first + n - 1 of parameter `ordinal` as a fresh run with `seed` starts them. */
+void sc_model_init_param(const sc_model *model, int ordinal, uint64_t seed, uint64_t first, uint64_t n, float *out);
 
 #endif

@@ -1,0 +1,285 @@
+#include "proto/base/model.h"
+
+#include "proto/base/rng.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- what is there -------------------------------------------------------------------------------------------------
+ */
+
+static sc_status check_size(const char *field, int value, int limit)
+{
+    if (value < 1 || value > limit)
+        return SC_FAIL(SC_INVALID, "model.%s is %d; it must be between 1 and %d", field, value, limit);
+    return SC_OK;
+}
+
+sc_status sc_model_check(const sc_model *model)
+{
+    /* The limits keep every product of two of them inside 63 bits. */
+    if (model->family != SC_GPT2)
+        return SC_FAIL(SC_INVALID, "model.family %d is not known; this build knows gpt2", (int)model->family);
+    SC_TRY(check_size("layers", model->layers, SC_MAX_LAYERS));
+    SC_TRY(check_size("heads", model->heads, 1024));
+    SC_TRY(check_size("hidden", model->hidden, 1 << 16));
+    SC_TRY(check_size("context", model->context,
+                      1 << 16)); /* dropout's index: (heads * context^2) < 2^34 is checked below */
+    SC_TRY(check_size("vocab", model->vocab, 1 << 24));
+    if (model->hidden % model->heads != 0)
+        return SC_FAIL(SC_INVALID, "model.hidden %d is not divisible by model.heads %d", model->hidden, model->heads);
+    if ((uint64_t)model->heads * (uint64_t)model->context * (uint64_t)model->context >= 1ull << 34)
+        return SC_FAIL(SC_INVALID, "model.heads %d times the square of model.context %d must stay below 2^34",
+                       model->heads, model->context);
+    if (!(model->dropout >= 0.0f && model->dropout < 1.0f))
+        return SC_FAIL(SC_INVALID, "model.dropout is %g; it must be at least 0 and below 1", (double)model->dropout);
+    if (!(model->norm_epsilon > 0.0f))
+        return SC_FAIL(SC_INVALID, "the LayerNorm epsilon is %g; it must be positive", (double)model->norm_epsilon);
+    return SC_OK;
+}
+
+int sc_model_n_blocks(const sc_model *model)
+{
+    return model->layers + 2;
+}
+
+sc_block_kind sc_model_block_kind(const sc_model *model, int block)
+{
+    assert(block >= 0 && block < sc_model_n_blocks(model));
+    return block == 0 ? SC_BLOCK_EMBEDDING : block <= model->layers ? SC_BLOCK_TRANSFORMER : SC_BLOCK_HEAD;
+}
+
+const char *sc_model_block_name(const sc_model *model, int block, char *text, size_t text_bytes)
+{
+    switch (sc_model_block_kind(model, block)) {
+    case SC_BLOCK_EMBEDDING:
+        snprintf(text, text_bytes, "embedding");
+        break;
+    case SC_BLOCK_TRANSFORMER:
+        snprintf(text, text_bytes, "h.%d", block - 1);
+        break;
+    case SC_BLOCK_HEAD:
+        snprintf(text, text_bytes, "head");
+        break;
+    }
+    return text;
+}
+
+/* --- parameters ----------------------------------------------------------------------------------------------------
+ */
+
+enum { N_EMBEDDING_PARAMS = 2, N_LAYER_PARAMS = 12, N_HEAD_PARAMS = 2 };
+
+/* Sizes in units of C; 0 ends the shape. */
+static const struct {
+    const char *name;
+    int rows, columns;
+    sc_init init;
+    bool residual; /* projects back onto the residual stream */
+} layer_params[N_LAYER_PARAMS] = {
+    {"ln_1.weight", 1, 0, SC_INIT_ONE, false},           {"ln_1.bias", 1, 0, SC_INIT_ZERO, false},
+    {"attn.c_attn.weight", 1, 3, SC_INIT_NORMAL, false}, {"attn.c_attn.bias", 3, 0, SC_INIT_ZERO, false},
+    {"attn.c_proj.weight", 1, 1, SC_INIT_NORMAL, true},  {"attn.c_proj.bias", 1, 0, SC_INIT_ZERO, false},
+    {"ln_2.weight", 1, 0, SC_INIT_ONE, false},           {"ln_2.bias", 1, 0, SC_INIT_ZERO, false},
+    {"mlp.c_fc.weight", 1, 4, SC_INIT_NORMAL, false},    {"mlp.c_fc.bias", 4, 0, SC_INIT_ZERO, false},
+    {"mlp.c_proj.weight", 4, 1, SC_INIT_NORMAL, true},   {"mlp.c_proj.bias", 1, 0, SC_INIT_ZERO, false},
+};
+
+int sc_model_n_params(const sc_model *model)
+{
+    return N_EMBEDDING_PARAMS + N_LAYER_PARAMS * model->layers + N_HEAD_PARAMS;
+}
+
+sc_param sc_model_param(const sc_model *model, int ordinal)
+{
+    assert(ordinal >= 0 && ordinal < sc_model_n_params(model));
+    sc_param p = {.ordinal = ordinal, .init_std = 0.02f}; /* Radford et al. 2019 and GPT-2's released code */
+    int C = model->hidden;
+    if (ordinal < N_EMBEDDING_PARAMS) {
+        snprintf(p.name, sizeof p.name, "transformer.%s.weight", ordinal == 0 ? "wte" : "wpe");
+        p.shape = SC_SHAPE(ordinal == 0 ? model->vocab : model->context, C);
+        p.init = SC_INIT_NORMAL;
+    } else if (ordinal < N_EMBEDDING_PARAMS + N_LAYER_PARAMS * model->layers) {
+        int layer = (ordinal - N_EMBEDDING_PARAMS) / N_LAYER_PARAMS,
+            which = (ordinal - N_EMBEDDING_PARAMS) % N_LAYER_PARAMS;
+        snprintf(p.name, sizeof p.name, "transformer.h.%d.%s", layer, layer_params[which].name);
+        p.shape.n_dims = layer_params[which].columns ? 2 : 1;
+        p.shape.dims[0] = (int64_t)layer_params[which].rows * C;
+        if (layer_params[which].columns)
+            p.shape.dims[1] = (int64_t)layer_params[which].columns * C;
+        p.init = layer_params[which].init;
+        if (layer_params[which].residual)
+            p.init_std = (float)(0.02 / sqrt(2.0 * model->layers));
+    } else {
+        bool weight = ordinal == sc_model_n_params(model) - 2;
+        snprintf(p.name, sizeof p.name, "transformer.ln_f.%s", weight ? "weight" : "bias");
+        p.shape = SC_SHAPE(C);
+        p.init = weight ? SC_INIT_ONE : SC_INIT_ZERO;
+    }
+    p.decays = p.shape.n_dims >= 2;
+    return p;
+}
+
+static uint64_t n_elements(const sc_model *model, int ordinal)
+{
+    sc_param p = sc_model_param(model, ordinal);
+    return (uint64_t)p.shape.dims[0] * (p.shape.n_dims > 1 ? (uint64_t)p.shape.dims[1] : 1);
+}
+
+uint64_t sc_model_n_elements(const sc_model *model)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < sc_model_n_params(model); i++)
+        n += n_elements(model, i);
+    return n;
+}
+
+int sc_model_find_param(const sc_model *model, const char *name)
+{
+    for (int i = 0; i < sc_model_n_params(model); i++) {
+        sc_param p = sc_model_param(model, i);
+        if (strcmp(p.name, name) == 0)
+            return i;
+    }
+    return -1;
+}
+
+int sc_model_block_params(const sc_model *model, int block, int ordinals[SC_MAX_BLOCK_PARAMS])
+{
+    int first = 0, n = 0;
+    switch (sc_model_block_kind(model, block)) {
+    case SC_BLOCK_EMBEDDING:
+        n = N_EMBEDDING_PARAMS;
+        break;
+    case SC_BLOCK_TRANSFORMER:
+        first = N_EMBEDDING_PARAMS + N_LAYER_PARAMS * (block - 1);
+        n = N_LAYER_PARAMS;
+        break;
+    case SC_BLOCK_HEAD:
+        first = sc_model_n_params(model) - N_HEAD_PARAMS;
+        n = N_HEAD_PARAMS;
+        ordinals[n] = sc_model_tied_param(model);
+        break;
+    }
+    for (int i = 0; i < n; i++)
+        ordinals[i] = first + i;
+    return sc_model_block_kind(model, block) == SC_BLOCK_HEAD ? n + 1 : n;
+}
+
+int sc_model_tied_param(const sc_model *model)
+{
+    (void)model; /* GPT-2 always ties its decoder to the token embedding */
+    return 0;
+}
+
+void sc_model_init_param(const sc_model *model, int ordinal, uint64_t seed, uint64_t first, uint64_t n, float *out)
+{
+    sc_param p = sc_model_param(model, ordinal);
+    sc_rng rng = {.seed = seed, .site = SC_RNG_SITE(SC_RNG_INIT, ordinal)};
+    for (uint64_t i = 0; i < n; i++)
+        out[i] = p.init == SC_INIT_NORMAL ? p.init_std * sc_rng_normal(&rng, first + i)
+                 : p.init == SC_INIT_ONE  ? 1.0f
+                                          : 0.0f;
+}
+
+/* --- slots and costs -----------------------------------------------------------------------------------------------
+ */
+
+/* Elements of a slot: N * (c * C + v * V + n), or B * NH * T where `heads`. */
+static const struct {
+    sc_slot_life life;
+    unsigned char c, v, n, heads;
+} slots[SC_N_SLOTS] = {
+    [SC_SLOT_TOKENS] = {SC_LIFE_SAVED, .n = 1},   [SC_SLOT_DEMBED] = {SC_LIFE_WEIGHT, .c = 1},
+    [SC_SLOT_X] = {SC_LIFE_SAVED, .c = 1},        [SC_SLOT_LN1_MEAN] = {SC_LIFE_SAVED, .n = 1},
+    [SC_SLOT_LN1_RSTD] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LN1] = {SC_LIFE_SAVED, .c = 1},
+    [SC_SLOT_QKV] = {SC_LIFE_SAVED, .c = 3},      [SC_SLOT_LSE] = {SC_LIFE_SAVED, .heads = 1},
+    [SC_SLOT_ATT] = {SC_LIFE_SAVED, .c = 1},      [SC_SLOT_RES] = {SC_LIFE_SAVED, .c = 1},
+    [SC_SLOT_LN2_MEAN] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LN2_RSTD] = {SC_LIFE_SAVED, .n = 1},
+    [SC_SLOT_LN2] = {SC_LIFE_SAVED, .c = 1},      [SC_SLOT_FC] = {SC_LIFE_SAVED, .c = 4},
+    [SC_SLOT_GELU] = {SC_LIFE_SAVED, .c = 4},     [SC_SLOT_DLN1] = {SC_LIFE_WEIGHT, .c = 1},
+    [SC_SLOT_DQKV] = {SC_LIFE_WEIGHT, .c = 3},    [SC_SLOT_DPROJ] = {SC_LIFE_WEIGHT, .c = 1},
+    [SC_SLOT_DLN2] = {SC_LIFE_WEIGHT, .c = 1},    [SC_SLOT_DFC] = {SC_LIFE_WEIGHT, .c = 4},
+    [SC_SLOT_DMLP] = {SC_LIFE_WEIGHT, .c = 1},    [SC_SLOT_DATT] = {SC_LIFE_SCRATCH, .c = 1},
+    [SC_SLOT_PROJ] = {SC_LIFE_SCRATCH, .c = 1},   [SC_SLOT_LNF_X] = {SC_LIFE_SAVED, .c = 1},
+    [SC_SLOT_LNF_MEAN] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LNF_RSTD] = {SC_LIFE_SAVED, .n = 1},
+    [SC_SLOT_LNF] = {SC_LIFE_SAVED, .c = 1},      [SC_SLOT_LOGITS] = {SC_LIFE_SAVED, .v = 1},
+    [SC_SLOT_TARGETS] = {SC_LIFE_SAVED, .n = 1},  [SC_SLOT_LOSS] = {SC_LIFE_SAVED, .n = 1},
+    [SC_SLOT_DLNF] = {SC_LIFE_WEIGHT, .c = 1},
+};
+
+void sc_model_slots(sc_block_kind kind, sc_slot *first, sc_slot *end)
+{
+    static const sc_slot bounds[] = {SC_SLOT_TOKENS, SC_SLOT_X, SC_SLOT_LNF_X, SC_N_SLOTS};
+    *first = bounds[kind];
+    *end = bounds[kind + 1];
+}
+
+sc_slot_life sc_model_slot_life(sc_slot slot)
+{
+    return slots[slot].life;
+}
+
+uint64_t sc_model_slot_bytes(const sc_model *model, sc_slot slot, int B, int T)
+{
+    uint64_t N = (uint64_t)B * (uint64_t)T;
+    uint64_t row = (uint64_t)slots[slot].c * (uint64_t)model->hidden +
+                   (uint64_t)slots[slot].v * (uint64_t)model->vocab + slots[slot].n +
+                   (uint64_t)slots[slot].heads * (uint64_t)model->heads;
+    return (N * row * 4 + 63) / 64 * 64;
+}
+
+sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T)
+{
+    sc_block_kind kind = sc_model_block_kind(model, block);
+    uint64_t N = (uint64_t)B * (uint64_t)T, C = (uint64_t)model->hidden, V = (uint64_t)model->vocab;
+    sc_block_cost cost = {.output_bytes = kind == SC_BLOCK_HEAD ? 0 : N * C * 4};
+
+    int ordinals[SC_MAX_BLOCK_PARAMS];
+    int n = sc_model_block_params(model, block, ordinals);
+    for (int i = 0; i < n; i++)
+        cost.param_elements += n_elements(model, ordinals[i]);
+
+    switch (kind) {
+    case SC_BLOCK_EMBEDDING: /* two additions an element; no product */
+        cost.forward_flops = cost.backward_weight_flops = 2 * N * C;
+        break;
+    case SC_BLOCK_TRANSFORMER: {
+        uint64_t products = 24 * N * C * C;           /* 2 N (C 3C + C C + C 4C + 4C C) */
+        uint64_t attention = 2 * N * (uint64_t)T * C; /* q k^T and p v: 4 N T C, half of it masked */
+        cost.forward_flops = products + attention;
+        cost.backward_input_flops = products + 2 * attention + attention / 2; /* five products for two, recomputing p */
+        cost.backward_weight_flops = products;
+        break;
+    }
+    case SC_BLOCK_HEAD:
+        cost.forward_flops = cost.backward_input_flops = cost.backward_weight_flops = 2 * N * C * V;
+        break;
+    }
+
+    sc_slot slot, end;
+    for (sc_model_slots(kind, &slot, &end); slot < end; slot++) {
+        uint64_t bytes = sc_model_slot_bytes(model, slot, B, T);
+        switch (slots[slot].life) {
+        case SC_LIFE_SAVED:
+            cost.saved_bytes += bytes;
+            break;
+        case SC_LIFE_WEIGHT:
+            cost.weight_bytes += bytes;
+            break;
+        case SC_LIFE_SCRATCH:
+            cost.scratch_bytes += bytes;
+            break;
+        }
+    }
+    return cost;
+}
+
+double sc_model_train_flops_per_token(const sc_model *model, int T)
+{
+    double C = model->hidden, L = model->layers;
+    /* The convention of the published figures counts attention's masked half as well: 6 * 2 * T * C a layer. */
+    return 6.0 * (12.0 * L * C * C + C * model->vocab) + 12.0 * L * T * C;
+}
