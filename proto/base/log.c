@@ -118,9 +118,9 @@ void sc_log_at(sc_log_level level, const char *subsystem, const char *format, ..
     char line[LINE_BYTES];
     size_t used;
     if (config.json) {
-        used = (size_t)snprintf(line, sizeof line,
-                                "{\"time\":\"%s\",\"level\":\"%s\",\"subsystem\":\"%s\",\"message\":\"", stamp,
-                                level_words[level], subsystem);
+        used =
+            (size_t)snprintf(line, sizeof line, "{\"time\":\"%s\",\"level\":\"%s\",\"subsystem\":\"%s\",\"message\":\"",
+                             stamp, level_words[level], subsystem);
         append_json(line, &used, sizeof line - 4, text);
         line[used++] = '"';
         line[used++] = '}';
