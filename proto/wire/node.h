@@ -1,0 +1,170 @@
+/* A node: one event loop with everything that a process says to others.
+ *
+ * Mental model. A node has at most one bound ROUTER socket and any number of DEALER connections to other nodes.
+ * Whatever is at the other end is a peer, and a peer is a peer whoever opened the connection: calls and tensors go both
+ * ways over it. The coordinator's node binds; a worker's node connects to the coordinator, binds its data endpoint, and
+ * connects to the neighbours of higher rank.
+ *
+ *   calls     protobuf-c services. sc_node_serve offers one; sc_peer_stub gives a ProtobufCService through which the
+ *             generated stubs call the other side. Every call has a deadline and ends exactly once: with the reply, or
+ *             with a status. A call in flight when a connection breaks is repeated under the same id every resend_ms;
+ * the other side executes an id once and repeats its reply. tensors   header frame + raw payload frame, no copy into
+ * libzmq. The sender keeps a tensor until it is acknowledged or released; the receiver acknowledges, drops duplicates
+ * by name, and asks again for what it is told to expect and does not get within resend_ms. fence     a tensor, or a
+ * request bound to a generation, of another generation than the node's is dropped, counted and (for a request) answered
+ * FAILED_PRECONDITION.
+ *
+ * Invariants:
+ *  1. One thread owns a node and everything that hangs on it; sc_node_wake alone may be called from any thread.
+ *  2. A handler or callback may call anything but sc_node_destroy and sc_node_poll.
+ *  3. Any byte string from outside ends in a counted rejection (and an error reply where there is somebody to answer):
+ *     never in an abort, a leak or unbounded memory.
+ *  4. A peer that breaks the protocol loses its message, not the node. */
+#ifndef SC_NODE_H
+#define SC_NODE_H
+
+#include "proto/base/clock.h"
+#include "proto/base/tensor.h"
+#include "proto/wire/buffer.h"
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+
+enum { SC_PROTOCOL_VERSION = 1 };
+
+typedef struct sc_node sc_node;
+typedef struct sc_peer sc_peer;
+
+/* A tensor's name on the wire; see TensorName in stagecoach.proto. */
+typedef struct sc_tensor_name {
+    uint64_t generation, step;
+    uint32_t microbatch, stage, kind, part;
+} sc_tensor_name;
+
+/* A tensor that arrived. `payload` holds the bytes (aligned to 16 at least), shape and dtype agree with its size. */
+typedef struct sc_tensor_message {
+    sc_tensor_name name;
+    sc_dtype dtype;
+    sc_shape shape;
+    sc_buffer *payload; /* owned by the message */
+} sc_tensor_message;
+void sc_tensor_message_clear(sc_tensor_message *message);
+
+typedef struct sc_node_counters {
+    uint64_t messages_in, messages_out, bytes_in, bytes_out; /* bytes of payload */
+    uint64_t rejected;                                       /* malformed or over a limit */
+    uint64_t fenced;                                         /* of another generation */
+    uint64_t duplicates;                                     /* tensors that had arrived before */
+    uint64_t resends;                                        /* tensors asked for again by this node */
+    uint64_t repeated;                                       /* tensors and calls sent again */
+} sc_node_counters;
+
+typedef struct sc_node_options {
+    const char *name; /* for people, copied: "coordinator" */
+    sc_clock clock;
+    uint64_t run;               /* tensors of another run are rejected; 0 accepts any until sc_node_set_run */
+    uint32_t resend_ms;         /* see above */
+    uint32_t heartbeat_ms;      /* ZMTP heartbeats; a silent connection is closed after four */
+    uint64_t max_message_bytes; /* ZMQ_MAXMSGSIZE */
+    void *context;              /* for the callbacks */
+    /* Takes the message. NULL: tensors are rejected. */
+    void (*on_tensor)(void *context, sc_peer *peer, sc_tensor_message *message);
+    /* A peer said Hello (again after a restart: another incarnation). NULL to ignore. */
+    void (*on_peer)(void *context, sc_peer *peer);
+} sc_node_options;
+
+/* Returns owned. Errors: SC_INTERNAL (no socket). Call zsys_handler_set (NULL) before: the program owns its signals;
+ * sc_node_new does so. */
+sc_status sc_node_new(const sc_node_options *options, sc_node **out);
+/* Closes sockets without lingering longer than linger_ms for what is queued. */
+void sc_node_destroy(sc_node **self_p, int linger_ms);
+
+uint64_t sc_node_incarnation(const sc_node *self);
+void sc_node_set_run(sc_node *self, uint64_t run);
+/* Raises the fence: forgets all kept, expected and remembered tensors of other generations. */
+void sc_node_set_generation(sc_node *self, uint64_t generation);
+uint64_t sc_node_generation(const sc_node *self);
+sc_node_counters sc_node_count(const sc_node *self);
+
+/* "tcp://127.0.0.1:*", "ipc:///run/x". *bound, valid while the node lives, is the real endpoint.
+ * Errors: SC_INVALID (not an endpoint), SC_ALREADY_EXISTS (in use), SC_PERMISSION_DENIED. At most one. */
+sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound);
+/* Does not wait: a peer that is not there yet will be. The node owns the peer. The same endpoint gives the same peer.
+ */
+sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out);
+/* Closes one connection; its calls end with SC_UNAVAILABLE. */
+void sc_node_disconnect(sc_node *self, sc_peer *peer);
+
+/* Offers a service; the node borrows it (a static with the generated _INIT macro). `context` reaches the handlers
+ * through sc_call_context. */
+sc_status sc_node_serve(sc_node *self, ProtobufCService *service, void *context);
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------
+ */
+
+/* Waits up to timeout_ms (-1: until something happens), handles what came, repeats what is due. Returns SC_OK also when
+ * nothing came or a signal interrupted. Errors: SC_UNAVAILABLE if the context was terminated. */
+sc_status sc_node_poll(sc_node *self, int timeout_ms);
+/* Makes a sc_node_poll in progress (or the next) return soon. Thread: any. */
+void sc_node_wake(sc_node *self);
+/* Calls back while `fd` is readable. One callback an fd; NULL removes. */
+sc_status sc_node_watch(sc_node *self, int fd, void (*readable)(void *context, int fd), void *context);
+
+/* ---- peers ---------------------------------------------------------------------------------------------------------
+ */
+
+const char *sc_peer_name(const sc_peer *peer);     /* from its Hello; the endpoint before */
+uint64_t sc_peer_incarnation(const sc_peer *peer); /* 0 before its Hello */
+/* Milliseconds since anything came from it. */
+uint64_t sc_peer_silent_ms(const sc_peer *peer);
+void sc_peer_set_context(sc_peer *peer, void *context);
+void *sc_peer_context(const sc_peer *peer);
+/* Ends all calls to it with SC_UNAVAILABLE and `why`, forgets its tensors; a later message makes a new peer. */
+void sc_peer_drop(sc_peer *peer, const char *why);
+
+/* ---- calls ---------------------------------------------------------------------------------------------------------
+ */
+
+/* What comes back from a call. Valid during the callback only. */
+typedef struct sc_result {
+    sc_status status;
+    const char *message;           /* "" if status is SC_OK */
+    const ProtobufCMessage *reply; /* NULL unless SC_OK */
+    sc_buffer *payload;            /* NULL if there was none; sc_buffer_ref to keep it */
+} sc_result;
+typedef void (*sc_result_fn)(void *context, sc_peer *peer, const sc_result *result);
+
+/* Calls `method` ("RunStep") of `service` at the peer. Borrows `request`; takes `payload` (may be NULL). `done` is
+ * called exactly once, from sc_node_poll or sc_peer_drop or sc_node_destroy, never from inside sc_peer_call. Errors
+ * (then `done` is not called): SC_INVALID for a method that the service lacks. */
+sc_status sc_peer_call(sc_peer *peer, const ProtobufCServiceDescriptor *service, const char *method,
+                       const ProtobufCMessage *request, sc_buffer *payload, uint64_t generation, uint32_t deadline_ms,
+                       sc_result_fn done, void *context);
+
+/* In a service's handler, `closure_data` is the call; it may be answered later, from any callback of the node, once:
+ * by the closure (closure (&reply, closure_data)), which packs the reply, or by sc_call_fail. */
+typedef struct sc_call sc_call;
+sc_call *sc_call_of(void *closure_data);
+void *sc_call_context(const sc_call *call); /* as given to sc_node_serve */
+sc_peer *sc_call_peer(const sc_call *call);
+uint64_t sc_call_generation(const sc_call *call);
+sc_buffer *sc_call_payload(const sc_call *call); /* borrowed; NULL if none */
+/* Attaches the reply's payload before the closure is called. Takes it. */
+void sc_call_set_payload(sc_call *call, sc_buffer *payload);
+void sc_call_fail(sc_call *call, sc_status status, const char *message);
+
+/* ---- tensors -------------------------------------------------------------------------------------------------------
+ */
+
+/* Sends and keeps until acknowledged. Takes a reference of its own to `payload`; its bytes must not change until then.
+ * Never blocks. Errors: SC_INVALID if dtype x shape is not the payload's size. */
+sc_status sc_peer_send(sc_peer *peer, const sc_tensor_name *name, sc_dtype dtype, const sc_shape *shape,
+                       sc_buffer *payload);
+/* `name` is awaited from this peer: asked for again each resend_ms until it comes. */
+void sc_peer_expect(sc_peer *peer, const sc_tensor_name *name);
+/* Everything of steps before `step` has been consumed: kept copies are let go, names forgotten. */
+void sc_node_release_before(sc_node *self, uint64_t step);
+/* Bytes kept for unacknowledged tensors. */
+uint64_t sc_node_kept_bytes(const sc_node *self);
+
+#endif
