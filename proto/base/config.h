@@ -1,8 +1,12 @@
 /* The run's configuration: a YAML file, defaults, --set overrides, checked.
  *
- * One table (config.c) has each key's path, type, default, range or words, and help; loading, --set, checking, printing
- * and the documentation all read it. Any mistake gives   FILE:LINE: KEY: what is wrong; what is allowed.
- * (for --set the place is "--set"). */
+ * One table (config_key.c) has each key's path, type, default, range or words, and help; loading, --set, checking,
+ * printing and the documentation all read it. Any mistake gives   FILE:LINE: KEY: what is wrong; what is allowed
+ * where the place is "--set KEY=VALUE" for an override and FILE alone for what the file does not say.
+ *
+ * The file is YAML of two levels, section and key. Anchors, aliases, tags and a second document are refused, and so is
+ * whatever YAML 1.2 would read as another type: an integer is digits, a number may have a point and an exponent, a
+ * truth value is true or false, and quotes make a text. */
 #ifndef SC_CONFIG_H
 #define SC_CONFIG_H
 
@@ -63,9 +67,13 @@ typedef struct sc_config {
     } log;
 } sc_config;
 
-/* Loads FILE, applies `sets` ("train.steps=10", YAML scalars or flow lists), fills defaults, checks each key and the
- * combinations. Returns owned. Errors: SC_NOT_FOUND (file), SC_INVALID (the rest, all mistakes of a file in one message
- * where there are several, one a line). */
+enum { SC_CONFIG_MAX_BYTES = 1 << 20 }; /* a larger file is refused: a config is written by hand */
+
+/* Loads FILE, applies `sets` ("train.steps=10"; the last of several for one key wins), fills defaults, checks each key
+ * and the combinations. The value of a set is taken as it stands, except that one that begins with [ " or ' is read as
+ * YAML: "data.train=[a.txt,b.txt]". Its paths are relative to the working directory. Returns owned.
+ * Errors: SC_NOT_FOUND (file), SC_INVALID (the rest, all mistakes in one message where there are several, one a line;
+ * those that do not fit into a status message are counted). */
 sc_status sc_config_load(const char *path, const char *const *sets, int n_sets, sc_config **out);
 /* The same from memory, as if the file were called `path`; safe on any bytes. */
 sc_status sc_config_parse(const char *text, size_t text_bytes, const char *path, const char *const *sets, int n_sets,

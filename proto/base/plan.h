@@ -14,6 +14,7 @@
  * action of their own. The names are those of torch.distributed.pipelining where it has the action.
  *
  * A header line comes first:   plan 1f1b stages=4 chunks=1 microbatches=8 mode=train
+ * Then each worker has its line, in order; a worker without actions has a "-". Empty lines do not count.
  * mode=train: every forward has its backward and the plan ends in STEP; mode=forward: F, SEND_F and RECV_F alone. */
 #ifndef SC_PLAN_H
 #define SC_PLAN_H
@@ -62,7 +63,8 @@ typedef struct sc_plan {
     sc_action_list *workers; /* [n_workers] */
 } sc_plan;
 
-/* An empty plan. Errors: SC_INVALID for sizes outside 1..SC_MAX_*. Returns owned in *out. */
+/* An empty plan. Errors: SC_INVALID for sizes outside 1..SC_MAX_* and a name that is not 1..31 of [A-Za-z0-9_.-].
+ * Returns owned in *out. */
 sc_status sc_plan_new(const char *schedule, int S, int K, int M, sc_plan_mode mode, sc_plan **out);
 void sc_plan_destroy(sc_plan **self_p);
 
@@ -78,6 +80,14 @@ static inline int sc_plan_worker_of(const sc_plan *self, int stage)
 {
     return stage % self->n_workers;
 }
+/* Do neighbouring virtual stages live on different workers, so that activations and gradients are sent? (S > 1) */
+static inline bool sc_plan_sends(const sc_plan *self)
+{
+    return self->n_workers > 1;
+}
+
+/* Does the kind belong to one micro-batch? REDUCE_TIED, REDUCE_GRAD and STEP do not. */
+bool sc_action_has_microbatch(sc_action_kind kind);
 
 /* "2F0"; returns `text`. 32 bytes suffice. */
 const char *sc_action_text(sc_action action, char *text, size_t text_bytes);
@@ -90,14 +100,25 @@ char *sc_plan_text(const sc_plan *self);
  * Does not validate. */
 sc_status sc_plan_parse(const char *text, size_t text_bytes, sc_plan **out);
 
-/* Refuses a plan that drops or repeats an action, puts one on the wrong worker, sends without a receive or receives
+/* The rules, where the names alone do not say them:
+ *  - With S = 1 neighbouring stages share a worker: there are no SEND and RECV at all.
+ *  - RECV_F precedes its F, F its SEND_F, RECV_B its B or I, B or I its SEND_B, each on the one worker.
+ *  - A stage's backward of a micro-batch is B, or I and later W.
+ *  - `tied`: the first and the last virtual stage each have a REDUCE_TIED after their last weight gradient (with S = 1
+ *    after both stages' last; with S * K = 1 it is one action). No other stage has one, nor any stage of an untied model.
+ *  - REDUCE_GRAD: in all stages or in none; after the stage's last weight gradient and before its REDUCE_TIED.
+ *  - STEP closes each worker's list; its stage is the worker's first.
+ *
+ * Refuses a plan that drops or repeats an action, puts one on the wrong worker, sends without a receive or receives
  * without a send, runs backward before forward, W before I, accumulates weight gradients out of micro-batch order (the
  * promise of identical bits rests on it), leaves out STEP or REDUCE_TIED (`tied`), or deadlocks (with the chain of who
  * waits for whom). Sends do not block. Errors: SC_FAILED_PRECONDITION naming worker, position and action. */
 sc_status sc_plan_validate(const sc_plan *self, bool tied);
 
-/* The grid: workers as rows, time slots as columns, F and B one slot each (I and W half a B), as in the papers.
- * `mark_worker` and `mark_position` put a > before an action (for errors and for a stage's current place); -1 for none. */
+/* The grid: workers as rows, time slots as columns, F and B one slot each (I and W half a B), as in the papers. A "." is
+ * an idle slot, a "=" continues an action over a second column. Works on any plan: a list that cannot go on ends there.
+ * `mark_worker` and `mark_position` put a > before an action (for errors and for a stage's current place); -1 for none.
+ * If that action takes no slot (a send, a receive, a step) the > stands before the next that does. */
 void sc_plan_print_grid(const sc_plan *self, FILE *out, int mark_worker, int mark_position);
 
 #endif

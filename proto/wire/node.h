@@ -5,7 +5,7 @@
  * ways over it. The coordinator's node binds; a worker's node connects to the coordinator, binds its data endpoint, and
  * connects to the neighbours of higher rank.
  *
- *   calls     protobuf-c services. sc_node_serve offers one; sc_peer_stub gives a ProtobufCService through which the
+ *   calls     protobuf-c services. XX
  *             generated stubs call the other side. Every call has a deadline and ends exactly once: with the reply, or
  *             with a status. A call in flight when a connection breaks is repeated under the same id every resend_ms;
  * the other side executes an id once and repeats its reply. tensors   header frame + raw payload frame, no copy into

@@ -1,0 +1,242 @@
+/* The table of all keys, and what can be asked of it. */
+#include "proto/base/config_internal.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const families[] = {NULL, [SC_GPT2] = "gpt2", NULL};
+static const char *const tokenizers[] = {[SC_TOKENIZER_CHAR] = "char", [SC_TOKENIZER_BYTE] = "byte", NULL};
+static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
+static const char *const lr_schedules[] = {[SC_LR_CONSTANT] = "constant",
+                                           [SC_LR_LINEAR] = "linear",
+                                           [SC_LR_COSINE] = "cosine",
+                                           [SC_LR_WSD] = "wsd",
+                                           NULL};
+static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHEDULE_1F1B] = "1f1b", NULL};
+
+#define INT(name, field, fallback_, low_, high_, help_)                                                                \
+    {.path = name,                                                                                                     \
+     .type = SC_KEY_INT,                                                                                               \
+     .offset = offsetof(sc_config, field),                                                                             \
+     .allowed.integer = {low_, high_},                                                                                 \
+     .fallback = fallback_,                                                                                            \
+     .help = help_}
+#define NUMBER(name, field, fallback_, low_, above_, high_, below_, help_)                                             \
+    {.path = name,                                                                                                     \
+     .type = SC_KEY_DOUBLE,                                                                                            \
+     .offset = offsetof(sc_config, field),                                                                             \
+     .allowed.number = {low_, high_, above_, below_},                                                                  \
+     .fallback = fallback_,                                                                                            \
+     .help = help_}
+#define BOOL(name, field, fallback_, help_)                                                                            \
+    {.path = name,                                                                                                     \
+     .type = SC_KEY_BOOL,                                                                                              \
+     .offset = offsetof(sc_config, field),                                                                             \
+     .fallback = fallback_,                                                                                            \
+     .help = help_}
+#define STRING(name, field, fallback_, help_)                                                                          \
+    {.path = name,                                                                                                     \
+     .type = SC_KEY_STRING,                                                                                            \
+     .offset = offsetof(sc_config, field),                                                                             \
+     .fallback = fallback_,                                                                                            \
+     .help = help_}
+#define PATHS(name, field, count, help_)                                                                               \
+    {.path = name,                                                                                                     \
+     .type = SC_KEY_PATHS,                                                                                             \
+     .offset = offsetof(sc_config, field),                                                                             \
+     .count_offset = offsetof(sc_config, count),                                                                       \
+     .help = help_}
+#define WORD(name, field, words_, fallback_, help_)                                                                    \
+    {.path = name,                                                                                                     \
+     .type = SC_KEY_WORD,                                                                                              \
+     .offset = offsetof(sc_config, field),                                                                             \
+     .allowed.words = words_,                                                                                          \
+     .fallback = fallback_,                                                                                            \
+     .help = help_}
+
+/* Ends that are not natural limits are there so that products of keys fit into the integers that hold them. */
+#define MOST_STEPS     1000000000 /* with at most 2^31 tokens a step, all tokens of a run stay below 2^61 */
+#define MOST_SEQUENCES (1 << 20)
+#define MOST_TOKENS    (1 << 20) /* of one sequence */
+#define DAY_MS         86400000
+
+const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
+    STRING("run.dir", run.dir, NULL, "directory of the run's state, events and weights (default runs/<config's name>)"),
+    INT("run.seed", run.seed, "1337", 0, INT64_MAX, "of initial weights, dropout and the order of the data"),
+
+    WORD("model.family", model.family, families, "gpt2", "architecture"),
+    INT("model.layers", model.layers, "6", 1, SC_MAX_LAYERS, "transformer blocks"),
+    INT("model.heads", model.heads, "6", 1, 1024, "attention heads; divides hidden"),
+    INT("model.hidden", model.hidden, "384", 1, 65536, "channels"),
+    INT("model.context", model.context, "256", 1, MOST_TOKENS, "longest sequence, in tokens"),
+    INT("model.vocab", model.vocab, "0", 0, 1 << 24, "rows of the token embedding; 0: as many as the tokenizer has"),
+    NUMBER("model.dropout", model.dropout, "0.0", 0, false, 1, true, "of embedding, attention and residual alike"),
+
+    PATHS("data.train", data.train, data.n_train, "text files, relative to the config file; required"),
+    PATHS("data.validation", data.validation, data.n_validation, "text files for validation, instead of a share"),
+    WORD("data.tokenizer", data.tokenizer, tokenizers, "char", "how text becomes tokens"),
+    NUMBER("data.validation_share", data.validation_share, "0.1", 0, false, 1, true,
+           "part of the training tokens, from their end, that is kept for validation (0 with data.validation)"),
+
+    INT("train.steps", train.steps, "500", 1, MOST_STEPS, "optimizer steps"),
+    INT("train.batch_size", train.batch_size, "32", 1, MOST_SEQUENCES, "sequences in a step"),
+    INT("train.micro_batch_size", train.micro_batch_size, "4", 1, MOST_SEQUENCES,
+        "sequences in a micro-batch; divides batch_size"),
+    INT("train.sequence_length", train.sequence_length, "0", 0, MOST_TOKENS,
+        "tokens in a training sequence; 0: model.context"),
+    WORD("train.optimizer", train.optimizer, optimizers, "adamw", "update rule"),
+    NUMBER("train.learning_rate", train.learning_rate, "1.0e-3", 0, false, 1000, false, "peak, after the warm-up"),
+    NUMBER("train.min_learning_rate", train.min_learning_rate, "0.0", 0, false, 1000, false, "at the end of the decay"),
+    WORD("train.lr_schedule", train.lr_schedule, lr_schedules, "cosine", "learning rate after the warm-up"),
+    INT("train.warmup_steps", train.warmup_steps, "0", 0, MOST_STEPS, "steps of linear rise to the learning rate"),
+    INT("train.decay_steps", train.decay_steps, "0", 0, MOST_STEPS, "wsd: steps of decay at the end"),
+    NUMBER("train.weight_decay", train.weight_decay, "0.1", 0, false, 1000, false, "on matrices and embeddings alone"),
+    NUMBER("train.beta1", train.beta1, "0.9", 0, false, 1, true, "adamw: decay of the gradient's mean"),
+    NUMBER("train.beta2", train.beta2, "0.95", 0, false, 1, true, "adamw: decay of the squared gradient's mean"),
+    NUMBER("train.epsilon", train.epsilon, "1.0e-8", 0, true, 1, false, "adamw: added to the denominator"),
+    NUMBER("train.momentum", train.momentum, "0.9", 0, false, 1, true, "sgd: momentum"),
+    NUMBER("train.clip_norm", train.clip_norm, "1.0", 0, false, 1e30, false, "largest global gradient norm; 0: any"),
+    INT("train.eval_every", train.eval_every, "100", 0, MOST_STEPS,
+        "steps between validations; 0: never (and never by default where there is no validation data)"),
+    INT("train.eval_batches", train.eval_batches, "20", 1, MOST_STEPS, "batches in a validation"),
+
+    WORD("pipeline.schedule", pipeline.schedule, schedules, "1f1b", "order of forward and backward"),
+    INT("pipeline.workers", pipeline.workers, "1", 1, SC_MAX_STAGES, "stages; at most model.layers + 2"),
+
+    INT("wire.join_ms", wire.join_ms, "60000", 0, DAY_MS, "wait for all workers to join; 0: for ever"),
+    INT("wire.lease_ms", wire.lease_ms, "10000", 100, DAY_MS, "a worker silent for so long is lost"),
+    INT("wire.call_ms", wire.call_ms, "30000", 100, DAY_MS, "deadline of a control call"),
+    INT("wire.resend_ms", wire.resend_ms, "1000", 10, DAY_MS, "a receiver that waits longer asks again"),
+    INT("wire.max_message_mb", wire.max_message_mb, "1024", 1, 1 << 20, "larger messages are refused"),
+
+    STRING("log.level", log.level, "info", "debug, info, warn, error or off, or as SC_LOG: warn,rpc=debug"),
+    BOOL("log.json", log.json, "false", "log lines as JSON"),
+};
+
+const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run", "model", "data", "train",
+                                                              "pipeline", "wire", "log"};
+
+int sc_config_find_key(const char *path)
+{
+    for (int i = 0; i < SC_CONFIG_N_KEYS; i++)
+        if (strcmp(sc_config_keys[i].path, path) == 0)
+            return i;
+    return -1;
+}
+
+int sc_config_find_section(const char *name)
+{
+    for (int i = 0; i < SC_CONFIG_N_SECTIONS; i++)
+        if (strcmp(sc_config_sections[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static void append(char *text, size_t text_bytes, const char *piece)
+{
+    size_t used = strlen(text);
+    snprintf(text + used, text_bytes - used, "%s", piece);
+}
+
+const char *sc_config_names(int section, char *text, size_t text_bytes)
+{
+    text[0] = '\0';
+    int n = section < 0 ? SC_CONFIG_N_SECTIONS : SC_CONFIG_N_KEYS;
+    for (int i = 0; i < n; i++) {
+        const char *name = section < 0 ? sc_config_sections[i] : sc_config_keys[i].path;
+        if (section >= 0) {
+            size_t length = strlen(sc_config_sections[section]);
+            if (strncmp(name, sc_config_sections[section], length) != 0 || name[length] != '.')
+                continue;
+            name += length + 1;
+        }
+        append(text, text_bytes, *text ? ", " : "");
+        append(text, text_bytes, name);
+    }
+    return text;
+}
+
+enum { MAX_COMPARED = 48 }; /* longer than any path by more than a slip of the finger */
+
+/* Levenshtein's distance; a large number for what is too long to compare. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t na = strlen(a), nb = strlen(b), row[MAX_COMPARED + 1];
+    if (na > MAX_COMPARED || nb > MAX_COMPARED)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= nb; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= na; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            size_t best = diagonal + (tolower((unsigned char)a[i - 1]) != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+        }
+    }
+    return row[nb];
+}
+
+const char *sc_config_nearest(const char *path)
+{
+    /* A third of the letters may be wrong: "lerning-rate" is close, "foo" is close to nothing. For a dotted path the
+     * section's letters count for little, so that "train.x" does not look like every short key of train. */
+    const char *dot = strchr(path, '.');
+    size_t letters = strlen(dot ? dot + 1 : path), best = letters / 3 + 1;
+    const char *nearest = NULL;
+    int n = dot ? SC_CONFIG_N_KEYS : SC_CONFIG_N_SECTIONS;
+    for (int i = 0; i < n; i++) {
+        const char *candidate = dot ? sc_config_keys[i].path : sc_config_sections[i];
+        size_t d = distance(path, candidate);
+        if (d < best || (d == best && !nearest)) {
+            best = d;
+            nearest = candidate;
+        }
+    }
+    return nearest;
+}
+
+const char *sc_config_allowed(const sc_config_key *key, char *text, size_t text_bytes)
+{
+    switch (key->type) {
+    case SC_KEY_INT:
+        if (key->allowed.integer.high == INT64_MAX)
+            snprintf(text, text_bytes, "an integer of at least %" PRId64, key->allowed.integer.low);
+        else
+            snprintf(text, text_bytes, "an integer from %" PRId64 " to %" PRId64, key->allowed.integer.low,
+                     key->allowed.integer.high);
+        break;
+    case SC_KEY_DOUBLE:
+        snprintf(text, text_bytes, "a number %s %g, %s %g", key->allowed.number.above_low ? "above" : "of at least",
+                 key->allowed.number.low, key->allowed.number.below_high ? "below" : "at most",
+                 key->allowed.number.high);
+        break;
+    case SC_KEY_BOOL:
+        snprintf(text, text_bytes, "true or false");
+        break;
+    case SC_KEY_STRING:
+        snprintf(text, text_bytes, "a text, not empty");
+        break;
+    case SC_KEY_PATHS:
+        snprintf(text, text_bytes, "a list of files, [a.txt, b.txt]");
+        break;
+    case SC_KEY_WORD: {
+        int n = 0;
+        text[0] = '\0';
+        for (const char *const *word = key->allowed.words; n == 0 || *word; word++)
+            if (*word) {
+                append(text, text_bytes, n++ ? ", " : "");
+                append(text, text_bytes, *word);
+            }
+        break;
+    }
+    }
+    return text;
+}
