@@ -5,14 +5,15 @@
  * ways over it. The coordinator's node binds; a worker's node connects to the coordinator, binds its data endpoint, and
  * connects to the neighbours of higher rank.
  *
- *   calls     protobuf-c services. XX
- *             generated stubs call the other side. Every call has a deadline and ends exactly once: with the reply, or
- *             with a status. A call in flight when a connection breaks is repeated under the same id every resend_ms;
- * the other side executes an id once and repeats its reply. tensors   header frame + raw payload frame, no copy into
- * libzmq. The sender keeps a tensor until it is acknowledged or released; the receiver acknowledges, drops duplicates
- * by name, and asks again for what it is told to expect and does not get within resend_ms. fence     a tensor, or a
- * request bound to a generation, of another generation than the node's is dropped, counted and (for a request) answered
- * FAILED_PRECONDITION.
+ *   calls     protobuf-c services. sc_node_serve offers one, dispatched by its generated descriptor; sc_peer_call calls a
+ *             method of the other side's. Every call has a deadline and ends exactly once: with the reply, or with a
+ *             status. A call in flight when a connection breaks is repeated under the same id every resend_ms; the
+ *             other side executes an id once and repeats its reply.
+ *   tensors   header frame + raw payload frame, no copy into libzmq. The sender keeps a tensor until it is acknowledged
+ *             or released; the receiver acknowledges, drops duplicates by name, and asks again for what it is told to
+ *             expect and does not get within resend_ms.
+ *   fence     a tensor, or a request bound to a generation, of another generation than the node's is dropped, counted
+ *             and (for a request) answered FAILED_PRECONDITION.
  *
  * Invariants:
  *  1. One thread owns a node and everything that hangs on it; sc_node_wake alone may be called from any thread.
