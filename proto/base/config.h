@@ -36,7 +36,7 @@ typedef struct sc_config {
         int n_train;
         char **validation; /* given apart: then validation_share must be 0 or absent */
         int n_validation;
-        int tokenizer; /* sc_tokenizer_kind */
+        int tokenizer;           /* sc_tokenizer_kind */
         double validation_share; /* the tail of the token stream */
     } data;
     struct {
@@ -44,21 +44,21 @@ typedef struct sc_config {
         int64_t sequence_length; /* T; 0: model.context */
         int optimizer;           /* sc_optimizer_kind */
         double learning_rate, min_learning_rate;
-        int lr_schedule; /* sc_lr_kind */
+        int lr_schedule;                   /* sc_lr_kind */
         int64_t warmup_steps, decay_steps; /* decay_steps: wsd's tail */
         double weight_decay, beta1, beta2, epsilon, momentum;
-        double clip_norm; /* 0: no clipping */
+        double clip_norm;                 /* 0: no clipping */
         int64_t eval_every, eval_batches; /* eval_every 0: never */
     } train;
     struct {
-        int schedule; /* sc_schedule_kind */
+        int schedule;    /* sc_schedule_kind */
         int64_t workers; /* for `serve`: how many to wait for; `train --workers` sets it */
     } pipeline;
     struct {
-        int64_t join_ms;      /* `serve`/`train`: how long to wait for all workers; 0 for ever */
-        int64_t lease_ms;     /* a worker silent for so long is lost */
-        int64_t call_ms;      /* deadline of a control call */
-        int64_t resend_ms;    /* a receiver that waits longer asks again */
+        int64_t join_ms;        /* `serve`/`train`: how long to wait for all workers; 0 for ever */
+        int64_t lease_ms;       /* a worker silent for so long is lost */
+        int64_t call_ms;        /* deadline of a control call */
+        int64_t resend_ms;      /* a receiver that waits longer asks again */
         int64_t max_message_mb; /* larger messages are refused */
     } wire;
     struct {

@@ -9,52 +9,39 @@
 static const char *const families[] = {NULL, [SC_GPT2] = "gpt2", NULL};
 static const char *const tokenizers[] = {[SC_TOKENIZER_CHAR] = "char", [SC_TOKENIZER_BYTE] = "byte", NULL};
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
-static const char *const lr_schedules[] = {[SC_LR_CONSTANT] = "constant",
-                                           [SC_LR_LINEAR] = "linear",
-                                           [SC_LR_COSINE] = "cosine",
-                                           [SC_LR_WSD] = "wsd",
-                                           NULL};
+static const char *const lr_schedules[] = {
+    [SC_LR_CONSTANT] = "constant", [SC_LR_LINEAR] = "linear", [SC_LR_COSINE] = "cosine", [SC_LR_WSD] = "wsd", NULL};
 static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHEDULE_1F1B] = "1f1b", NULL};
 
 #define INT(name, field, fallback_, low_, high_, help_)                                                                \
-    {.path = name,                                                                                                     \
-     .type = SC_KEY_INT,                                                                                               \
-     .offset = offsetof(sc_config, field),                                                                             \
-     .allowed.integer = {low_, high_},                                                                                 \
-     .fallback = fallback_,                                                                                            \
-     .help = help_}
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_INT, .offset = offsetof(sc_config, field), .allowed.integer = {low_, high_},      \
+        .fallback = fallback_, .help = help_                                                                           \
+    }
 #define NUMBER(name, field, fallback_, low_, above_, high_, below_, help_)                                             \
-    {.path = name,                                                                                                     \
-     .type = SC_KEY_DOUBLE,                                                                                            \
-     .offset = offsetof(sc_config, field),                                                                             \
-     .allowed.number = {low_, high_, above_, below_},                                                                  \
-     .fallback = fallback_,                                                                                            \
-     .help = help_}
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_DOUBLE, .offset = offsetof(sc_config, field),                                     \
+        .allowed.number = {low_, high_, above_, below_}, .fallback = fallback_, .help = help_                          \
+    }
 #define BOOL(name, field, fallback_, help_)                                                                            \
-    {.path = name,                                                                                                     \
-     .type = SC_KEY_BOOL,                                                                                              \
-     .offset = offsetof(sc_config, field),                                                                             \
-     .fallback = fallback_,                                                                                            \
-     .help = help_}
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_BOOL, .offset = offsetof(sc_config, field), .fallback = fallback_, .help = help_  \
+    }
 #define STRING(name, field, fallback_, help_)                                                                          \
-    {.path = name,                                                                                                     \
-     .type = SC_KEY_STRING,                                                                                            \
-     .offset = offsetof(sc_config, field),                                                                             \
-     .fallback = fallback_,                                                                                            \
-     .help = help_}
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_STRING, .offset = offsetof(sc_config, field), .fallback = fallback_,              \
+        .help = help_                                                                                                  \
+    }
 #define PATHS(name, field, count, help_)                                                                               \
-    {.path = name,                                                                                                     \
-     .type = SC_KEY_PATHS,                                                                                             \
-     .offset = offsetof(sc_config, field),                                                                             \
-     .count_offset = offsetof(sc_config, count),                                                                       \
-     .help = help_}
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_PATHS, .offset = offsetof(sc_config, field),                                      \
+        .count_offset = offsetof(sc_config, count), .help = help_                                                      \
+    }
 #define WORD(name, field, words_, fallback_, help_)                                                                    \
-    {.path = name,                                                                                                     \
-     .type = SC_KEY_WORD,                                                                                              \
-     .offset = offsetof(sc_config, field),                                                                             \
-     .allowed.words = words_,                                                                                          \
-     .fallback = fallback_,                                                                                            \
-     .help = help_}
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_WORD, .offset = offsetof(sc_config, field), .allowed.words = words_,              \
+        .fallback = fallback_, .help = help_                                                                           \
+    }
 
 /* Ends that are not natural limits are there so that products of keys fit into the integers that hold them. */
 #define MOST_STEPS     1000000000 /* with at most 2^31 tokens a step, all tokens of a run stay below 2^61 */
@@ -115,8 +102,8 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     BOOL("log.json", log.json, "false", "log lines as JSON"),
 };
 
-const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run", "model", "data", "train",
-                                                              "pipeline", "wire", "log"};
+const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run",      "model", "data", "train",
+                                                              "pipeline", "wire",  "log"};
 
 int sc_config_find_key(const char *path)
 {

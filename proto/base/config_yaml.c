@@ -12,6 +12,7 @@ typedef struct reader {
     struct fy_parser *parser;
     struct fy_event *event; /* the current one; NULL at the end and after a syntax error */
     sc_place place;         /* a --set whose value this is; else nothing, and the events' lines count */
+    bool ended;             /* the stream is over, or a syntax error was told */
     bool failed;            /* out of memory */
 } reader;
 
@@ -42,14 +43,18 @@ static void next(reader *r)
 {
     if (r->event)
         fy_parser_event_free(r->parser, r->event);
-    r->event = fy_parser_parse(r->parser);
+    r->event = r->ended ? NULL : fy_parser_parse(r->parser);
+    if (r->ended)
+        return;
     if (!r->event) {
+        r->ended = true;
         if (fy_parser_get_stream_error(r->parser))
             tell_syntax_error(r);
         return;
     }
     if (at(r, FYET_ALIAS) || fy_event_get_anchor_token(r->event))
-        sc_config_mistake(r->draft, here(r), NULL, "anchors and aliases (& and *) are not allowed; write the value out");
+        sc_config_mistake(r->draft, here(r), NULL,
+                          "anchors and aliases (& and *) are not allowed; write the value out");
     else if (fy_event_get_tag_token(r->event))
         sc_config_mistake(r->draft, here(r), NULL, "tags (!) are not allowed; the key says what type its value has");
 }
@@ -145,8 +150,9 @@ static void read_value(reader *r, int index)
         next(r);
     } else {
         char allowed[256];
-        sc_config_mistake(r->draft, place, path, "a value is needed, not a mapping or an alias; allowed: %s",
-                          sc_config_allowed(&sc_config_keys[index], allowed, sizeof allowed));
+        if (at(r, FYET_MAPPING_START))
+            sc_config_mistake(r->draft, place, path, "a value is needed, not a mapping; allowed: %s",
+                              sc_config_allowed(&sc_config_keys[index], allowed, sizeof allowed));
         good = false;
         skip(r);
     }

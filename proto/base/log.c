@@ -15,15 +15,17 @@ typedef struct rule {
     sc_log_level level;
 } rule;
 
-/* Written by sc_log_init alone, before threads start; read by all. */
-static struct {
+typedef struct settings {
     bool ready;
     bool json;
     int fd;
     sc_log_level level;
     int n_rules;
     rule rules[MAX_RULES];
-} config = {.fd = STDERR_FILENO, .level = SC_LOG_INFO};
+} settings;
+
+/* Written by sc_log_init alone, before threads start; read by all. */
+static settings config = {.fd = STDERR_FILENO, .level = SC_LOG_INFO};
 
 static const char *const level_words[] = {"debug", "info", "warn", "error", "off"};
 static const char *const level_labels[] = {"DEBUG", "INFO ", "WARN ", "ERROR", "OFF  "};
@@ -38,41 +40,46 @@ sc_status sc_log_level_parse(const char *word, sc_log_level *level)
     return SC_FAIL(SC_INVALID, "log level '%s' is not one of debug, info, warn, error, off", word);
 }
 
-static sc_status add_rule(const char *item)
+static sc_status add_rule(settings *to, const char *item)
 {
     const char *equals = strchr(item, '=');
     if (!equals)
-        return sc_log_level_parse(item, &config.level);
+        return sc_log_level_parse(item, &to->level);
     size_t length = (size_t)(equals - item);
-    if (length == 0 || length >= WORD_BYTES || config.n_rules == MAX_RULES)
+    if (length == 0 || length >= WORD_BYTES || to->n_rules == MAX_RULES)
         return SC_FAIL(SC_INVALID, "log rule '%s': expected SUBSYSTEM=LEVEL, at most %d of them", item, MAX_RULES);
-    rule *r = &config.rules[config.n_rules];
+    rule *r = &to->rules[to->n_rules];
     memcpy(r->subsystem, item, length);
     r->subsystem[length] = '\0';
     SC_TRY(sc_log_level_parse(equals + 1, &r->level));
-    config.n_rules++;
+    to->n_rules++;
     return SC_OK;
 }
 
-sc_status sc_log_init(const char *spec, bool json, int fd)
+static sc_status parse_spec(const char *spec, settings *to)
 {
-    config.ready = true;
-    config.json = json;
-    config.fd = fd;
-    config.level = SC_LOG_INFO;
-    config.n_rules = 0;
-    if (!spec)
-        spec = getenv("SC_LOG");
-    if (!spec || !*spec)
-        return SC_OK;
     char copy[512];
     if (strlen(spec) >= sizeof copy)
         return SC_FAIL(SC_INVALID, "log specification is longer than %zu bytes", sizeof copy - 1);
     strcpy(copy, spec);
     char *rest = NULL;
     for (char *item = strtok_r(copy, ",", &rest); item; item = strtok_r(NULL, ",", &rest))
-        SC_TRY(add_rule(item));
+        SC_TRY(add_rule(to, item));
     return SC_OK;
+}
+
+sc_status sc_log_check(const char *spec)
+{
+    settings unused = {0};
+    return parse_spec(spec, &unused);
+}
+
+sc_status sc_log_init(const char *spec, bool json, int fd)
+{
+    config = (settings){.ready = true, .json = json, .fd = fd, .level = SC_LOG_INFO};
+    if (!spec)
+        spec = getenv("SC_LOG");
+    return spec ? parse_spec(spec, &config) : SC_OK;
 }
 
 bool sc_log_enabled(sc_log_level level, const char *subsystem)

@@ -21,12 +21,15 @@ sc_status sc_log_level_parse(const char *word, sc_log_level *level);
  * "warn" sets every subsystem, "warn,rpc=debug" one of them apart. `spec` has the same form and NULL reads SC_LOG.
  * Errors: SC_INVALID for a spec that does not parse. Thread: before other threads start. */
 sc_status sc_log_init(const char *spec, bool json, int fd);
+/* Whether sc_log_init would take `spec`; changes nothing. Thread: any. */
+sc_status sc_log_check(const char *spec);
 
 /* Whether a line of this level and subsystem would be written: to skip costly arguments. */
 bool sc_log_enabled(sc_log_level level, const char *subsystem);
 
 /* errno is kept. */
-void sc_log_at(sc_log_level level, const char *subsystem, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void sc_log_at(sc_log_level level, const char *subsystem, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* Each .c file that logs defines SC_LOG_SUBSYSTEM, a word, before it uses these. */
 #define SC_DEBUG(...) sc_log_at(SC_LOG_DEBUG, SC_LOG_SUBSYSTEM, __VA_ARGS__)

@@ -1,0 +1,104 @@
+/* What one key cannot know alone. Each check names the key that the user wrote, if he wrote one of the two. */
+#include "proto/base/config_internal.h"
+#include "proto/base/log.h"
+
+#include <inttypes.h>
+
+static sc_place place_of(const sc_config_draft *draft, const char *key)
+{
+    return draft->places[sc_config_find_key(key)];
+}
+
+/* The key that a message about two points to: the first unless only the second was given. */
+static const char *blame(const sc_config_draft *draft, const char *first, const char *second)
+{
+    return !sc_place_given(place_of(draft, first)) && sc_place_given(place_of(draft, second)) ? second : first;
+}
+
+#define MISTAKE(draft, key, ...) sc_config_mistake((draft), place_of((draft), (key)), (key), __VA_ARGS__)
+
+static void check_model(sc_config_draft *draft)
+{
+    const sc_config *c = draft->config;
+    if (c->model.hidden % c->model.heads != 0)
+        MISTAKE(draft, blame(draft, "model.heads", "model.hidden"),
+                "%" PRId64 " heads do not divide hidden size %" PRId64 "; allowed: heads that divide it",
+                c->model.heads, c->model.hidden);
+    if (c->train.sequence_length > c->model.context)
+        MISTAKE(draft, blame(draft, "train.sequence_length", "model.context"),
+                "sequences of %" PRId64 " tokens are longer than model.context, %" PRId64 "; allowed: at most as long",
+                c->train.sequence_length, c->model.context);
+    if (c->pipeline.workers > c->model.layers + 2)
+        MISTAKE(draft, blame(draft, "pipeline.workers", "model.layers"),
+                "%" PRId64 " workers for %" PRId64 " blocks (model.layers + 2) would leave some without work; allowed: "
+                "at most %" PRId64 " workers",
+                c->pipeline.workers, c->model.layers + 2, c->model.layers + 2);
+}
+
+static void check_batch(sc_config_draft *draft)
+{
+    const sc_config *c = draft->config;
+    const char *key = blame(draft, "train.micro_batch_size", "train.batch_size");
+    int64_t T = c->train.sequence_length != 0 ? c->train.sequence_length : c->model.context;
+    if (c->train.batch_size % c->train.micro_batch_size != 0)
+        MISTAKE(draft, key,
+                "micro_batch_size %" PRId64 " does not divide batch_size %" PRId64 "; allowed: one that divides it",
+                c->train.micro_batch_size, c->train.batch_size);
+    else if (c->train.batch_size / c->train.micro_batch_size > SC_MAX_MICROBATCHES)
+        MISTAKE(draft, key, "%" PRId64 " micro-batches in a step (batch_size / micro_batch_size); allowed: at most %d",
+                c->train.batch_size / c->train.micro_batch_size, SC_MAX_MICROBATCHES);
+    if (c->train.batch_size * T > INT32_MAX)
+        MISTAKE(draft, "train.batch_size",
+                "%" PRId64 " sequences of %" PRId64 " tokens; allowed: at most %d tokens a step", c->train.batch_size,
+                T, INT32_MAX);
+}
+
+static void check_data(sc_config_draft *draft)
+{
+    sc_config *c = draft->config;
+    if (c->data.n_train == 0)
+        MISTAKE(draft, "data.train", "no training text is given; allowed: at least one file, as in [text.txt]");
+    if (c->data.n_validation > 0) {
+        if (!sc_place_given(place_of(draft, "data.validation_share")))
+            c->data.validation_share = 0;
+        else if (c->data.validation_share > 0)
+            MISTAKE(draft, "data.validation_share", "data.validation is given too; allowed: one of the two, or 0");
+    }
+    if (c->data.n_validation == 0 && c->data.validation_share == 0 && c->train.eval_every > 0) {
+        if (!sc_place_given(place_of(draft, "train.eval_every")))
+            c->train.eval_every = 0;
+        else
+            MISTAKE(draft, "train.eval_every",
+                    "there is no validation data; allowed: 0, or set data.validation_share or data.validation");
+    }
+}
+
+static void check_learning_rate(sc_config_draft *draft)
+{
+    const sc_config *c = draft->config;
+    if (c->train.min_learning_rate > c->train.learning_rate)
+        MISTAKE(draft, blame(draft, "train.min_learning_rate", "train.learning_rate"),
+                "min_learning_rate %g is above learning_rate %g; allowed: at most as high", c->train.min_learning_rate,
+                c->train.learning_rate);
+    if (c->train.warmup_steps > c->train.steps)
+        MISTAKE(draft, blame(draft, "train.warmup_steps", "train.steps"),
+                "%" PRId64 " warm-up steps in a run of %" PRId64 " steps; allowed: at most as many",
+                c->train.warmup_steps, c->train.steps);
+    else if (c->train.lr_schedule == SC_LR_WSD && c->train.warmup_steps + c->train.decay_steps > c->train.steps)
+        MISTAKE(draft, blame(draft, "train.decay_steps", "train.steps"),
+                "%" PRId64 " warm-up and %" PRId64 " decay steps in a run of %" PRId64
+                " steps; allowed: together at most as many",
+                c->train.warmup_steps, c->train.decay_steps, c->train.steps);
+    if (c->train.lr_schedule != SC_LR_WSD && c->train.decay_steps > 0)
+        MISTAKE(draft, "train.decay_steps", "only lr_schedule wsd has decay steps; allowed: 0, or lr_schedule wsd");
+}
+
+void sc_config_check(sc_config_draft *draft)
+{
+    check_model(draft);
+    check_batch(draft);
+    check_data(draft);
+    check_learning_rate(draft);
+    if (sc_log_check(draft->config->log.level) != SC_OK)
+        MISTAKE(draft, "log.level", "%s; allowed: a level, or as SC_LOG", sc_status_message());
+}
