@@ -1,0 +1,52 @@
+/* What the files of the cluster share: cluster.c (membership, the loop), cluster_step.c (assignment, steps),
+ * cluster_state.c (parameters as streams). */
+#ifndef SC_CLUSTER_INTERNAL_H
+#define SC_CLUSTER_INTERNAL_H
+
+#include "coordinator/run/cluster.h"
+
+#include "proto/stagecoach.pb-c.h"
+
+typedef struct member {
+    sc_cluster_worker seen;
+    sc_peer *peer; /* NULL until it joined */
+    uint64_t incarnation;
+    char *data_endpoint;
+} member;
+
+struct sc_cluster {
+    sc_cluster_options options;
+    sc_node *node;
+    sc_buffer_pool *buffers;
+    const char *endpoint;
+    sc_supervisor *supervisor; /* borrowed; NULL with `serve` */
+    Stagecoach__V1__Coordinator_Service service;
+    int signal_fd;
+    int n_stop_signals;
+    uint64_t run;
+    uint64_t generation;
+    bool releasing; /* deaths and silence are as they should be */
+    sc_status failure;
+    char failure_message[1024];
+
+    int n_workers, n_joined;
+    member *members; /* [n_workers], by rank */
+
+    const sc_assignment *assignment; /* borrowed; NULL before the first */
+    sc_step_result results[SC_CLUSTER_MAX_IN_FLIGHT];
+    uint64_t applying; /* the sequence that is being applied */
+    int n_applied;     /* workers that have */
+    int n_pending;     /* answers still to come of a call to all: Assign, Release */
+};
+
+/* Keeps the first failure. */
+void sc_cluster_fail(sc_cluster *self, sc_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* One turn of the loop: returns the kept failure, if any. */
+sc_status sc_cluster_poll(sc_cluster *self);
+/* If the call failed, keeps the failure, naming the worker and what was asked of it, and returns false. */
+bool sc_cluster_check_result(sc_cluster *self, sc_peer *peer, const sc_result *result, const char *what);
+/* Calls one method of StageWorker at a worker. */
+sc_status sc_cluster_call(sc_cluster *self, int rank, const char *method, const ProtobufCMessage *request,
+                          sc_buffer *payload, uint32_t deadline_ms, sc_result_fn done, void *context);
+
+#endif
