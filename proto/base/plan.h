@@ -55,7 +55,7 @@ typedef struct sc_action_list {
 typedef enum sc_plan_mode { SC_PLAN_TRAIN, SC_PLAN_FORWARD } sc_plan_mode;
 
 typedef struct sc_plan {
-    char schedule[32]; /* "gpipe", "1f1b", ... */
+    char schedule[32];  /* "gpipe", "1f1b", ... */
     int n_workers;      /* S */
     int n_chunks;       /* K */
     int n_microbatches; /* M */

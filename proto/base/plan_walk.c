@@ -80,8 +80,7 @@ static double post(walk *self, int sender, sc_action send)
 {
     const sc_plan *plan = self->plan;
     double ready = self->clocks[sender];
-    double arrival =
-        self->hooks->arrival ? self->hooks->arrival(self->hooks->context, sender, send, ready) : ready;
+    double arrival = self->hooks->arrival ? self->hooks->arrival(self->hooks->context, sender, send, ready) : ready;
     int receiver;
     if (send.kind == SC_ACT_REDUCE_TIED) {
         self->tied_sent[send.stage != 0] = true;
@@ -122,7 +121,7 @@ static bool is_compute(sc_action_kind kind)
            kind == SC_ACT_BACKWARD_WEIGHT;
 }
 
-/* Runs a worker until its list ends or it must wait. */
+/* Runs a worker until its list ends or it must wait. A REDUCE_TIED that had to wait comes by a second time, and has sent. */
 static void run_worker(walk *self, int worker)
 {
     const sc_plan_walk_hooks *hooks = self->hooks;
@@ -130,7 +129,7 @@ static void run_worker(walk *self, int worker)
     for (; self->positions[worker] < list->n; self->positions[worker]++) {
         sc_action action = list->actions[self->positions[worker]];
         double start = self->clocks[worker], end = start, arrival = start;
-        if (posts(self->plan, action))
+        if (posts(self->plan, action) && !(action.kind == SC_ACT_REDUCE_TIED && self->tied_sent[action.stage != 0]))
             arrival = post(self, worker, action);
         need n = need_of(self->plan, action);
         if (n.any) {
@@ -184,10 +183,11 @@ static sc_status fail_deadlock(walk *self)
             tell_wait(self, worker, text, sizeof text);
         worker = need_of(plan, plan->workers[worker].actions[self->positions[worker]]).worker;
     } while (worker != from && self->waiting[worker]);
+    const char *more = told > MOST_TOLD ? ", and so on" : "";
     if (!self->waiting[worker])
-        return SC_FAIL(SC_FAILED_PRECONDITION, "deadlock: %s, which has ended its list without it", text);
-    return SC_FAIL(SC_FAILED_PRECONDITION, "deadlock: %s%s; %d workers wait in a circle", text,
-                   told > MOST_TOLD ? ", and so on" : "", told);
+        return SC_FAIL(SC_FAILED_PRECONDITION, "deadlock: %s%s; worker %d ends its list without sending it", text, more,
+                       worker);
+    return SC_FAIL(SC_FAILED_PRECONDITION, "deadlock: %s%s; %d workers wait in a circle", text, more, told);
 }
 
 sc_status sc_plan_walk(const sc_plan *plan, const sc_plan_walk_hooks *hooks, int *positions)
