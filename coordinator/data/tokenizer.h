@@ -1,0 +1,62 @@
+/* A tokenizer: text to ids and back.
+ *
+ * Mental model. A tokenizer is a fixed vocabulary with two functions. It is made once, from the training text or from a
+ * file, and never changes; a run keeps it as tokenizer.json, with which `generate` reads prompts and writes text:
+ *   {"type":"char","vocab":["\n"," ","!", ...]}     id = place in the list
+ *   {"type":"byte"}                                 id = the byte
+ * A kind of tokenizer is one table of functions (tokenizer_internal.h); nothing else knows which kinds there are. No
+ * kind makes more tokens than the text has bytes.
+ *
+ * Thread: any number may use one tokenizer at once. */
+#ifndef SC_TOKENIZER_H
+#define SC_TOKENIZER_H
+
+#include "proto/base/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct sc_tokenizer sc_tokenizer;
+
+/* A text and what messages call it: a file's path, "the prompt". Borrowed. */
+typedef struct sc_text {
+    const char *name;
+    const char *bytes;
+    size_t n_bytes;
+} sc_text;
+
+/* The 256 bytes. Returns owned. */
+sc_status sc_tokenizer_new_byte(sc_tokenizer **out);
+
+/* The distinct characters (code points) of texts, in order of code point. Texts are given one at a time, so that one is
+ * in memory at a time: new, then add each, then freeze; encoding before that is an error of the caller.
+ * Errors: SC_INVALID for a text that is not UTF-8, naming line and byte. Returns owned. */
+sc_status sc_tokenizer_new_char(sc_tokenizer **out);
+sc_status sc_tokenizer_char_add(sc_tokenizer *self, const sc_text *text);
+/* Errors: SC_INVALID if there is no character at all. */
+sc_status sc_tokenizer_char_freeze(sc_tokenizer *self);
+
+void sc_tokenizer_destroy(sc_tokenizer **self_p);
+
+/* "char", "byte". */
+const char *sc_tokenizer_type(const sc_tokenizer *self);
+int sc_tokenizer_vocab(const sc_tokenizer *self);
+
+/* Gives the text's ids to `put`, in order, in pieces; a failure of `put` ends it and is returned.
+ * Errors: SC_INVALID, naming the text, line and column, for a character that the vocabulary lacks or for broken UTF-8. */
+typedef sc_status (*sc_tokenizer_put)(void *context, const int32_t *ids, size_t n);
+sc_status sc_tokenizer_encode(const sc_tokenizer *self, const sc_text *text, sc_tokenizer_put put, void *context);
+/* The same into one array: *ids is owned, to be freed with free (), not NULL even for an empty text. */
+sc_status sc_tokenizer_encode_all(const sc_tokenizer *self, const sc_text *text, int32_t **ids, size_t *n_ids);
+
+enum { SC_TOKEN_MAX_BYTES = 256 };
+/* The bytes of one token; returns how many. They need not be whole characters (byte). An id that is none gives 0. */
+size_t sc_tokenizer_decode(const sc_tokenizer *self, int32_t id, char out[SC_TOKEN_MAX_BYTES]);
+
+/* Writes `path` at once and for good: a temporary file, fsync, rename. Errors: SC_UNAVAILABLE, SC_RESOURCE_EXHAUSTED. */
+sc_status sc_tokenizer_save(const sc_tokenizer *self, const char *path);
+/* Strict: an unknown type or key, a vocabulary that save would not have written, are errors. Returns owned.
+ * Errors: SC_NOT_FOUND, SC_UNAVAILABLE (cannot be read), SC_INVALID. */
+sc_status sc_tokenizer_load(const char *path, sc_tokenizer **out);
+
+#endif

@@ -1,0 +1,33 @@
+/* What a kind of tokenizer is, for those who add one: a table of functions, and tokenizer.c's list that names it. */
+#ifndef SC_TOKENIZER_INTERNAL_H
+#define SC_TOKENIZER_INTERNAL_H
+
+#include "coordinator/data/tokenizer.h"
+
+#include <jansson.h>
+
+typedef struct sc_tokenizer_kind_table {
+    const char *type; /* as tokenizer.json has it */
+    int (*vocab)(const sc_tokenizer *self);
+    sc_status (*encode)(const sc_tokenizer *self, const sc_text *text, sc_tokenizer_put put, void *context);
+    size_t (*decode)(const sc_tokenizer *self, int32_t id, char out[SC_TOKEN_MAX_BYTES]);
+    /* Adds the kind's own keys to `object`. 0, or -1 if memory ran out. */
+    int (*save)(const sc_tokenizer *self, json_t *object);
+    /* Makes one from the object, which has no other keys than "type" and n_keys of the kind. The message of an error
+     * says what is wrong with the content; the caller adds the path. */
+    sc_status (*load)(const json_t *object, sc_tokenizer **out);
+    size_t n_keys;
+    void (*destroy)(sc_tokenizer *self);
+} sc_tokenizer_kind_table;
+
+/* A kind's own structure begins with this one. */
+struct sc_tokenizer {
+    const sc_tokenizer_kind_table *kind;
+};
+
+extern const sc_tokenizer_kind_table sc_tokenizer_char_kind;
+extern const sc_tokenizer_kind_table sc_tokenizer_byte_kind;
+
+enum { SC_TOKENIZER_PIECE = 4096 }; /* ids given to `put` at a time: a page or four, small enough for the stack */
+
+#endif

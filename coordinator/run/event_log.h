@@ -1,0 +1,63 @@
+/* events.jsonl: what happened in a run, one JSON object a line, for programs to read.
+ *
+ * Each line has "event" and "time" (UTC, ISO 8601 with milliseconds), then the event's own fields:
+ *   run_started    version, config, seed, workers, schedule, vocab, parameters, train_tokens, validation_tokens,
+ *                  first_step, steps, batch_size, micro_batch_size, sequence_length
+ *   worker_joined  worker, name, device, threads, generation
+ *   worker_lost    worker, name, reason, generation
+ *   step           step, loss, grad_norm, lr, tokens, step_seconds, tokens_per_second,
+ *                  stages: [{stage, forward_seconds, backward_seconds, wait_seconds}, ...]
+ *   eval           step, loss, perplexity
+ *   run_finished   step, status ("OK" or the name of the error), message, seconds
+ * Steps count from 1; tokens are those of the one step. loss, grad_norm and lr are rounded to float32 and written with
+ * nine digits, so that they read back to the same bits; the other numbers have nine digits too. A number that is not
+ * finite, which JSON cannot hold, is null.
+ *
+ * A line goes out in one write(2) at the end of the file: a reader sees whole lines, and a killed coordinator leaves at
+ * most the last line torn. The next writer then starts a line of its own.
+ *
+ * A function that returns an error has left the log usable: the caller says so and goes on with the run.
+ * Errors of all: SC_RESOURCE_EXHAUSTED (disk full, no memory), SC_UNAVAILABLE. Thread: one owns it. */
+#ifndef SC_EVENT_LOG_H
+#define SC_EVENT_LOG_H
+
+#include "proto/base/config.h"
+
+typedef struct sc_event_log sc_event_log;
+
+typedef struct sc_event_run {
+    const sc_config *config;
+    int workers, vocab;
+    uint64_t parameters, train_tokens, validation_tokens;
+    int64_t first_step; /* 1, or where a resumed run goes on */
+} sc_event_run;
+
+typedef struct sc_event_stage {
+    double forward_seconds, backward_seconds, wait_seconds;
+} sc_event_stage;
+
+typedef struct sc_event_step {
+    int64_t step;
+    double loss, grad_norm, lr;
+    int64_t tokens; /* of this step */
+    double step_seconds;
+    int n_stages;
+    const sc_event_stage *stages;
+} sc_event_step;
+
+/* Opens for appending, made if it is not there. Returns owned. */
+sc_status sc_event_log_open(const char *path, sc_event_log **out);
+void sc_event_log_close(sc_event_log **self_p);
+
+sc_status sc_event_log_run_started(sc_event_log *self, const sc_event_run *run);
+sc_status sc_event_log_worker_joined(sc_event_log *self, int worker, const char *name, const char *device, int threads,
+                                     uint64_t generation);
+sc_status sc_event_log_worker_lost(sc_event_log *self, int worker, const char *name, const char *reason,
+                                   uint64_t generation);
+sc_status sc_event_log_step(sc_event_log *self, const sc_event_step *step);
+sc_status sc_event_log_eval(sc_event_log *self, int64_t step, double loss);
+/* `step`: the last that was committed, 0 if none was. */
+sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status status, const char *message,
+                                    double seconds);
+
+#endif
