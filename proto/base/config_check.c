@@ -1,4 +1,4 @@
-/* What one key cannot know alone. Each check names the key that the user wrote, if he wrote one of the two. */
+/* What one key cannot know alone. Each check names a key that the user wrote, if he wrote one of the two. */
 #include "proto/base/config_internal.h"
 #include "proto/base/log.h"
 
@@ -9,10 +9,12 @@ static sc_place place_of(const sc_config_draft *draft, const char *key)
     return draft->places[sc_config_find_key(key)];
 }
 
-/* The key that a message about two points to: the first unless only the second was given. */
+/* The key that a message about two points to: one from a --set before one from the file, and that before a default. */
 static const char *blame(const sc_config_draft *draft, const char *first, const char *second)
 {
-    return !sc_place_given(place_of(draft, first)) && sc_place_given(place_of(draft, second)) ? second : first;
+    sc_place a = place_of(draft, first), b = place_of(draft, second);
+    bool second_alone = sc_place_given(b) && !sc_place_given(a);
+    return second_alone || (b.set && !a.set) ? second : first;
 }
 
 #define MISTAKE(draft, key, ...) sc_config_mistake((draft), place_of((draft), (key)), (key), __VA_ARGS__)

@@ -52,7 +52,7 @@ void sc_config_unknown(sc_config_draft *draft, sc_place place, const char *path)
     int section = sc_config_find_section(section_name);
     const char *nearest = sc_config_nearest(path);
     if (nearest)
-        snprintf(hint, sizeof hint, "; did you mean %s?", nearest);
+        snprintf(hint, sizeof hint, " (did you mean %s?)", nearest);
     if (section >= 0 && draft->listed[section]) {
         sc_config_mistake(draft, place, path, "unknown key%s", hint);
         return;

@@ -48,7 +48,7 @@ static bool is_number(const char *text)
 static const char *put_integer(const sc_config_key *key, const sc_scalar *scalar, int64_t *field)
 {
     if (scalar->quoted || !is_integer(scalar->text))
-        return "is no integer";
+        return "is not an integer";
     errno = 0;
     long long value = strtoll(scalar->text, NULL, 10);
     if (errno == ERANGE || value < key->allowed.integer.low || value > key->allowed.integer.high)
@@ -60,7 +60,7 @@ static const char *put_integer(const sc_config_key *key, const sc_scalar *scalar
 static const char *put_number(const sc_config_key *key, const sc_scalar *scalar, double *field)
 {
     if (scalar->quoted || !is_number(scalar->text))
-        return "is no number";
+        return "is not a number";
     double value = strtod(scalar->text, NULL);
     if (!isfinite(value) || value < key->allowed.number.low || value > key->allowed.number.high ||
         (key->allowed.number.above_low && value <= key->allowed.number.low) ||
@@ -74,7 +74,7 @@ static const char *put_bool(const sc_scalar *scalar, bool *field)
 {
     bool yes = strcmp(scalar->text, "true") == 0, no = strcmp(scalar->text, "false") == 0;
     if (scalar->quoted || (!yes && !no))
-        return "is no truth value";
+        return "is not a truth value";
     *field = yes;
     return NULL;
 }

@@ -12,16 +12,14 @@ typedef struct reader {
     struct fy_parser *parser;
     struct fy_event *event; /* the current one; NULL at the end and after a syntax error */
     sc_place place;         /* a --set whose value this is; else nothing, and the events' lines count */
+    int line;               /* where it begins; an empty value has no place of its own and takes the key's */
     bool ended;             /* the stream is over, or a syntax error was told */
     bool failed;            /* out of memory */
 } reader;
 
 static sc_place here(const reader *r)
 {
-    if (r->place.set)
-        return r->place;
-    const struct fy_mark *mark = r->event ? fy_event_start_mark(r->event) : NULL;
-    return (sc_place){.line = mark ? mark->line + 1 : 1};
+    return r->place.set ? r->place : (sc_place){.line = r->line};
 }
 
 static bool at(const reader *r, enum fy_event_type type)
@@ -35,7 +33,7 @@ static void tell_syntax_error(reader *r)
     void *iterator = NULL;
     const struct fy_diag_error *error = fy_diag_errors_iterate(r->diag, &iterator);
     sc_place place = r->place.set ? r->place : (sc_place){.line = error && error->line > 0 ? error->line : 1};
-    sc_config_mistake(r->draft, place, NULL, "this is no YAML: %s", error ? error->msg : "it does not parse");
+    sc_config_mistake(r->draft, place, NULL, "this is not YAML: %s", error ? error->msg : "it does not parse");
 }
 
 /* Goes to the next event, and refuses what may hang on any. */
@@ -52,6 +50,9 @@ static void next(reader *r)
             tell_syntax_error(r);
         return;
     }
+    const struct fy_mark *mark = fy_event_start_mark(r->event);
+    if (mark)
+        r->line = mark->line + 1;
     if (at(r, FYET_ALIAS) || fy_event_get_anchor_token(r->event))
         sc_config_mistake(r->draft, here(r), NULL,
                           "anchors and aliases (& and *) are not allowed; write the value out");
@@ -59,15 +60,20 @@ static void next(reader *r)
         sc_config_mistake(r->draft, here(r), NULL, "tags (!) are not allowed; the key says what type its value has");
 }
 
-/* Passes over the current value, however deep. */
+/* Passes over the current value. Too deep a nesting ends the reading: the parser holds every open level. */
 static void skip(reader *r)
 {
-    size_t depth = 0;
+    enum { MAX_DEPTH = 64 };
+    int depth = 0;
     do {
         if (at(r, FYET_MAPPING_START) || at(r, FYET_SEQUENCE_START))
             depth++;
         else if (at(r, FYET_MAPPING_END) || at(r, FYET_SEQUENCE_END))
             depth--;
+        if (depth > MAX_DEPTH) {
+            sc_config_mistake(r->draft, here(r), NULL, "values are nested in one another more than %d deep", MAX_DEPTH);
+            r->ended = true;
+        }
         next(r);
     } while (r->event && depth > 0);
 }
@@ -141,7 +147,8 @@ static void read_value(reader *r, int index)
             if (at(r, FYET_SCALAR)) {
                 good = take_scalar(r, &value, &capacity) && good;
             } else {
-                sc_config_mistake(r->draft, here(r), path, "an item of the list is no text; allowed: a list of texts");
+                sc_config_mistake(r->draft, here(r), path,
+                                  "an item of the list is not a text; allowed: a list of texts");
                 good = false;
                 skip(r);
             }
@@ -222,7 +229,7 @@ static void read_section(reader *r, int lines[SC_CONFIG_N_SECTIONS])
                 read_pair(r, sc_config_sections[section]);
             next(r);
         } else {
-            if (!at_null(r)) /* `train:` with nothing below it is an empty section */
+            if (!at_null(r) && !at(r, FYET_ALIAS)) /* `train:` with nothing below it is an empty section */
                 sc_config_mistake(r->draft, place, name, "keys are needed below a section; allowed: %s",
                                   sc_config_names(section, names, sizeof names));
             skip(r);
@@ -250,7 +257,7 @@ static void read_document(reader *r)
             read_section(r, lines);
         next(r);
     } else {
-        if (!at_null(r))
+        if (!at_null(r) && !at(r, FYET_ALIAS))
             sc_config_mistake(r->draft, here(r), NULL, "a config is made of sections, as in   train: {steps: 10}");
         skip(r);
     }
@@ -258,7 +265,7 @@ static void read_document(reader *r)
 
 static sc_status open_reader(reader *r, sc_config_draft *draft, const char *text, size_t text_bytes)
 {
-    *r = (reader){.draft = draft};
+    *r = (reader){.draft = draft, .line = 1};
     struct fy_diag_cfg diag_cfg;
     fy_diag_cfg_default(&diag_cfg);
     diag_cfg.fp = NULL;
