@@ -252,6 +252,8 @@ void sc_cluster_destroy(sc_cluster **self_p)
         free(self->results[i].times);
         sc_buffer_unref(&self->results[i].logits);
     }
+    for (int i = 0; i < SC_STREAM_WINDOW; i++)
+        sc_buffer_unref(&self->pieces[i].data);
     sc_buffer_pool_destroy(&self->buffers);
     if (self->signal_fd >= 0)
         close(self->signal_fd);

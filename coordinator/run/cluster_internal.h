@@ -14,6 +14,19 @@ typedef struct member {
     char *data_endpoint;
 } member;
 
+/* A piece of a parameter's stream: one call in flight, or one a holder. */
+typedef struct sc_piece {
+    sc_cluster *cluster;
+    const char *method;
+    uint64_t offset;
+    size_t n;
+    sc_buffer *data; /* what a read brought */
+    int n_pending;   /* answers still to come */
+} sc_piece;
+
+/* Calls in flight of a stream: they hide the round trip, and bound what is buffered. */
+enum { SC_STREAM_WINDOW = 4 };
+
 struct sc_cluster {
     sc_cluster_options options;
     sc_node *node;
@@ -34,9 +47,10 @@ struct sc_cluster {
 
     const sc_assignment *assignment; /* borrowed; NULL before the first */
     sc_step_result results[SC_CLUSTER_MAX_IN_FLIGHT];
-    uint64_t applying; /* the sequence that is being applied */
-    int n_applied;     /* workers that have */
-    int n_pending;     /* answers still to come of a call to all: Assign, Release */
+    uint64_t applying;                 /* the sequence that is being applied */
+    int n_applied;                     /* workers that have */
+    int n_pending;                     /* answers still to come of a call to all: Assign, Release */
+    sc_piece pieces[SC_STREAM_WINDOW]; /* here, not on a stack: a call that fails late still finds its piece */
 };
 
 /* Keeps the first failure. */

@@ -1,0 +1,123 @@
+/* Parameters as streams: pieces by RPC payload, a few calls at a time; the coordinator sets the pace. */
+#include "coordinator/run/cluster_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Large enough that a call's round trip does not count, small beside any memory. */
+enum { PIECE_BYTES = 4 << 20 };
+
+static void on_piece(void *context, sc_peer *peer, const sc_result *result)
+{
+    sc_piece *p = context;
+    if (!sc_cluster_check_result(p->cluster, peer, result, p->method))
+        return;
+    if (result->payload)
+        p->data = sc_buffer_ref(result->payload);
+    p->n_pending--;
+}
+
+/* The workers that hold a parameter, by rank in rising order; at most two (a tied matrix). Returns their number. */
+static int find_holders(const sc_cluster *self, int ordinal, int ranks[2])
+{
+    const sc_assignment *a = self->assignment;
+    int n = 0;
+    for (int v = 0; v < a->n_slices; v++) {
+        int rank = sc_plan_worker_of(a->plans[0], v);
+        for (int b = a->slices[v].first_block; b < a->slices[v].first_block + a->slices[v].n_blocks; b++) {
+            int ordinals[SC_MAX_BLOCK_PARAMS], count = sc_model_block_params(&a->model, b, ordinals);
+            for (int i = 0; i < count; i++)
+                if (ordinals[i] == ordinal && n < 2 && (n == 0 || ranks[0] != rank))
+                    ranks[n++] = rank;
+        }
+    }
+    return n;
+}
+
+static sc_status read_piece(sc_cluster *self, const char *name, int rank, sc_piece *p)
+{
+    Stagecoach__V1__ReadStateRequest request = STAGECOACH__V1__READ_STATE_REQUEST__INIT;
+    request.generation = self->generation;
+    request.name = (char *)name;
+    request.kind = STAGECOACH__V1__STATE_KIND__STATE_PARAMETER;
+    request.offset = p->offset;
+    request.bytes = p->n;
+    p->method = "ReadState";
+    p->n_pending = 1;
+    return sc_cluster_call(self, rank, p->method, &request.base, NULL, (uint32_t)self->options.config->wire.call_ms,
+                           on_piece, p);
+}
+
+static sc_status write_piece(sc_cluster *self, const char *name, const int *ranks, int n_ranks, sc_piece *p,
+                             sc_state_source source, void *context)
+{
+    Stagecoach__V1__WriteStateRequest request = STAGECOACH__V1__WRITE_STATE_REQUEST__INIT;
+    request.generation = self->generation;
+    request.name = (char *)name;
+    request.kind = STAGECOACH__V1__STATE_KIND__STATE_PARAMETER;
+    request.offset = p->offset;
+    sc_buffer *payload = NULL;
+    SC_TRY(sc_buffer_get(self->buffers, p->n, &payload));
+    sc_status status = source(context, p->offset, sc_buffer_data(payload), p->n);
+    p->method = "WriteState";
+    p->n_pending = 0;
+    for (int i = 0; status == SC_OK && i < n_ranks; i++) {
+        status = sc_cluster_call(self, ranks[i], p->method, &request.base, sc_buffer_ref(payload),
+                                 (uint32_t)self->options.config->wire.call_ms, on_piece, p);
+        p->n_pending += status == SC_OK;
+    }
+    sc_buffer_unref(&payload);
+    return status;
+}
+
+/* Waits for a piece that was asked for and gives it to the sink. */
+static sc_status finish_piece(sc_cluster *self, const char *name, sc_piece *p, sc_state_sink sink, void *context)
+{
+    while (p->n_pending > 0)
+        SC_TRY(sc_cluster_poll(self));
+    sc_status status = SC_OK;
+    if (sink) {
+        size_t got = p->data ? sc_buffer_bytes(p->data) : 0;
+        if (got != p->n)
+            status =
+                SC_FAIL(SC_DATA_LOSS, "%s: asked for %zu bytes at %" PRIu64 " and got %zu", name, p->n, p->offset, got);
+        else
+            status = sink(context, p->offset, sc_buffer_data(p->data), p->n);
+    }
+    sc_buffer_unref(&p->data);
+    return status;
+}
+
+static sc_status stream(sc_cluster *self, int ordinal, sc_state_sink sink, sc_state_source source, void *context)
+{
+    sc_param param = sc_model_param(&self->assignment->model, ordinal);
+    uint64_t bytes;
+    SC_TRY(sc_shape_bytes(&param.shape, SC_F32, &bytes));
+    int ranks[2], n_ranks = find_holders(self, ordinal, ranks);
+    uint64_t n_pieces = (bytes + PIECE_BYTES - 1) / PIECE_BYTES;
+    for (uint64_t i = 0; i < n_pieces + SC_STREAM_WINDOW; i++) {
+        sc_piece *p = &self->pieces[i % SC_STREAM_WINDOW];
+        if (i >= SC_STREAM_WINDOW && i - SC_STREAM_WINDOW < n_pieces)
+            SC_TRY(finish_piece(self, param.name, p, sink, context));
+        if (i >= n_pieces)
+            continue;
+        *p = (sc_piece){.cluster = self, .offset = i * PIECE_BYTES};
+        p->n = (size_t)(bytes - p->offset < PIECE_BYTES ? bytes - p->offset : PIECE_BYTES);
+        if (source)
+            SC_TRY(write_piece(self, param.name, ranks, n_ranks, p, source, context));
+        else
+            SC_TRY(read_piece(self, param.name, ranks[0], p));
+    }
+    return SC_OK;
+}
+
+sc_status sc_cluster_read_parameter(sc_cluster *self, int ordinal, sc_state_sink sink, void *context)
+{
+    return stream(self, ordinal, sink, NULL, context);
+}
+
+sc_status sc_cluster_write_parameter(sc_cluster *self, int ordinal, sc_state_source source, void *context)
+{
+    return stream(self, ordinal, NULL, source, context);
+}

@@ -1,0 +1,345 @@
+/* Assignment, and the calls of a step. */
+#include "coordinator/run/cluster_internal.h"
+
+#include "proto/base/log.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SC_LOG_SUBSYSTEM "cluster"
+
+/* A worker that makes its arenas and draws its parameters may take many times as long as a call on the wire. */
+enum { ASSIGN_DEADLINE_FACTOR = 20 };
+
+/* --- assignment ---------------------------------------------------------------------------------------------------- */
+
+static uint32_t call_deadline(const sc_cluster *self)
+{
+    return (uint32_t)self->options.config->wire.call_ms;
+}
+
+static void on_assigned(void *context, sc_peer *peer, const sc_result *result)
+{
+    sc_cluster *self = context;
+    self->n_pending--;
+    if (!sc_cluster_check_result(self, peer, result, "Assign"))
+        return;
+    const Stagecoach__V1__AssignReply *reply = (const Stagecoach__V1__AssignReply *)result->reply;
+    SC_DEBUG("%s holds %" PRIu64 " bytes of parameters and %" PRIu64 " of activations", sc_peer_name(peer),
+             reply->param_bytes, reply->activation_bytes);
+}
+
+/* Room for the answers that this assignment's steps can give. */
+static sc_status size_results(sc_cluster *self, const sc_assignment *a)
+{
+    int most = 0;
+    for (int i = 0; i < a->n_plans; i++)
+        most = a->plans[i]->n_microbatches > most ? a->plans[i]->n_microbatches : most;
+    for (int i = 0; i < SC_CLUSTER_MAX_IN_FLIGHT; i++) {
+        sc_step_result *r = &self->results[i];
+        free(r->loss_sums);
+        free(r->norm_squares);
+        free(r->times);
+        sc_buffer_unref(&r->logits);
+        *r = (sc_step_result){
+            .loss_sums = calloc((size_t)most, sizeof *r->loss_sums),
+            .norm_squares = calloc((size_t)sc_model_n_params(&a->model), sizeof *r->norm_squares),
+            .times = calloc((size_t)self->n_workers, sizeof *r->times),
+        };
+        if (!r->loss_sums || !r->norm_squares || !r->times)
+            return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the results of a step");
+    }
+    return SC_OK;
+}
+
+static Stagecoach__V1__ModelDescription describe_model(const sc_model *model)
+{
+    Stagecoach__V1__ModelDescription m = STAGECOACH__V1__MODEL_DESCRIPTION__INIT;
+    m.family = (uint32_t)model->family;
+    m.layers = (uint32_t)model->layers;
+    m.heads = (uint32_t)model->heads;
+    m.hidden = (uint32_t)model->hidden;
+    m.context = (uint32_t)model->context;
+    m.vocab = (uint32_t)model->vocab;
+    m.dropout = model->dropout;
+    m.norm_epsilon = model->norm_epsilon;
+    return m;
+}
+
+static Stagecoach__V1__OptimizerSettings describe_optimizer(const sc_config *config)
+{
+    Stagecoach__V1__OptimizerSettings o = STAGECOACH__V1__OPTIMIZER_SETTINGS__INIT;
+    o.kind = (uint32_t)config->train.optimizer;
+    o.beta1 = (float)config->train.beta1;
+    o.beta2 = (float)config->train.beta2;
+    o.epsilon = (float)config->train.epsilon;
+    o.weight_decay = (float)config->train.weight_decay;
+    o.momentum = (float)config->train.momentum;
+    return o;
+}
+
+/* The request's arrays; their elements point into the cluster and the assignment. */
+typedef struct assign_arrays {
+    char **plans, **endpoints;
+    uint64_t *incarnations;
+    Stagecoach__V1__Slice *slices, **slice_pointers;
+} assign_arrays;
+
+static void clear_arrays(assign_arrays *arrays, const sc_assignment *a)
+{
+    for (int i = 0; arrays->plans && i < a->n_plans; i++)
+        free(arrays->plans[i]);
+    free(arrays->plans);
+    free(arrays->endpoints);
+    free(arrays->incarnations);
+    free(arrays->slices);
+    free(arrays->slice_pointers);
+}
+
+static sc_status fill_arrays(const sc_cluster *self, const sc_assignment *a, assign_arrays *arrays)
+{
+    size_t S = (size_t)self->n_workers, n = (size_t)a->n_slices;
+    *arrays = (assign_arrays){
+        .plans = calloc((size_t)a->n_plans, sizeof(char *)),
+        .endpoints = calloc(S, sizeof(char *)),
+        .incarnations = calloc(S, sizeof(uint64_t)),
+        .slices = calloc(n, sizeof(Stagecoach__V1__Slice)),
+        .slice_pointers = calloc(n, sizeof(Stagecoach__V1__Slice *)),
+    };
+    bool complete =
+        arrays->plans && arrays->endpoints && arrays->incarnations && arrays->slices && arrays->slice_pointers;
+    for (int i = 0; complete && i < a->n_plans; i++)
+        complete = (arrays->plans[i] = sc_plan_text(a->plans[i])) != NULL;
+    if (!complete)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment");
+    for (size_t i = 0; i < S; i++) {
+        arrays->endpoints[i] = self->members[i].data_endpoint;
+        arrays->incarnations[i] = self->members[i].incarnation;
+    }
+    for (size_t i = 0; i < n; i++) {
+        stagecoach__v1__slice__init(&arrays->slices[i]);
+        arrays->slices[i].first_block = (uint32_t)a->slices[i].first_block;
+        arrays->slices[i].n_blocks = (uint32_t)a->slices[i].n_blocks;
+        arrays->slice_pointers[i] = &arrays->slices[i];
+    }
+    return SC_OK;
+}
+
+sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
+{
+    Stagecoach__V1__ModelDescription model = describe_model(&a->model);
+    Stagecoach__V1__OptimizerSettings optimizer = describe_optimizer(self->options.config);
+    Stagecoach__V1__AssignRequest request = STAGECOACH__V1__ASSIGN_REQUEST__INIT;
+    assign_arrays arrays;
+    sc_status status = fill_arrays(self, a, &arrays);
+    if (status == SC_OK)
+        status = size_results(self, a);
+    if (status != SC_OK)
+        goto done;
+    self->assignment = a;
+    self->generation++;
+    sc_node_set_generation(self->node, self->generation);
+
+    request.run = self->run;
+    request.generation = self->generation;
+    request.n_plans = (size_t)a->n_plans, request.plans = arrays.plans;
+    request.n_slices = (size_t)a->n_slices, request.slices = arrays.slice_pointers;
+    request.n_endpoints = (size_t)self->n_workers, request.endpoints = arrays.endpoints;
+    request.n_incarnations = (size_t)self->n_workers, request.incarnations = arrays.incarnations;
+    request.model = &model;
+    request.optimizer = &optimizer;
+    request.seed = a->seed;
+    request.micro_batch_size = (uint32_t)a->micro_batch_size;
+    request.sequence_length = (uint32_t)a->sequence_length;
+    request.fresh = a->fresh;
+    request.train = a->train;
+    request.resend_ms = (uint32_t)self->options.config->wire.resend_ms;
+    self->n_pending = 0;
+    for (int i = 0; i < self->n_workers; i++) {
+        request.worker = (uint32_t)i;
+        /* Not bound to a generation: it is what brings the new one. */
+        SC_TRY_GOTO(status,
+                    sc_peer_call(self->members[i].peer, &stagecoach__v1__stage_worker__descriptor, "Assign",
+                                 &request.base, NULL, 0, call_deadline(self) * ASSIGN_DEADLINE_FACTOR, on_assigned,
+                                 self),
+                    done);
+        self->n_pending++;
+    }
+    while (self->n_pending > 0)
+        SC_TRY_GOTO(status, sc_cluster_poll(self), done);
+done:
+    clear_arrays(&arrays, a);
+    return status;
+}
+
+/* --- micro-batches ------------------------------------------------------------------------------------------------- */
+
+static sc_status send_ids(sc_cluster *self, uint64_t sequence, int microbatch, int stage, uint32_t kind,
+                          const int32_t *ids, int B, int T)
+{
+    size_t bytes = (size_t)B * (size_t)T * sizeof *ids;
+    sc_buffer *buffer = NULL;
+    SC_TRY(sc_buffer_get(self->buffers, bytes, &buffer));
+    memcpy(sc_buffer_data(buffer), ids, bytes);
+    sc_tensor_name name = {.generation = self->generation,
+                           .step = sequence,
+                           .microbatch = (uint32_t)microbatch,
+                           .stage = (uint32_t)stage,
+                           .kind = kind};
+    const sc_plan *plan = self->assignment->plans[0];
+    sc_status status =
+        sc_peer_send(self->members[sc_plan_worker_of(plan, stage)].peer, &name, SC_I32, &SC_SHAPE(B, T), buffer);
+    sc_buffer_unref(&buffer);
+    return status;
+}
+
+sc_status sc_cluster_send_tokens(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *tokens, int B,
+                                 int T)
+{
+    return send_ids(self, sequence, microbatch, 0, STAGECOACH__V1__TENSOR_KIND__TOKENS, tokens, B, T);
+}
+
+sc_status sc_cluster_send_targets(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *targets, int B,
+                                  int T)
+{
+    return send_ids(self, sequence, microbatch, sc_plan_n_stages(self->assignment->plans[0]) - 1,
+                    STAGECOACH__V1__TENSOR_KIND__TARGETS, targets, B, T);
+}
+
+/* --- steps --------------------------------------------------------------------------------------------------------- */
+
+static sc_step_result *result_of(sc_cluster *self, uint64_t sequence)
+{
+    sc_step_result *r = &self->results[sequence % SC_CLUSTER_MAX_IN_FLIGHT];
+    return r->in_use && r->sequence == sequence ? r : NULL;
+}
+
+/* Copies one worker's answer. A number out of range is a worker that lies: the run fails, nothing is written. */
+static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__RunStepReply *reply, sc_buffer *payload,
+                             sc_step_result *r)
+{
+    const sc_assignment *a = self->assignment;
+    int last = sc_plan_worker_of(a->plans[0], sc_plan_n_stages(a->plans[0]) - 1);
+    if (rank == last) {
+        if (reply->n_loss_sums > (size_t)r->n_losses)
+            return SC_FAIL(SC_INVALID, "worker %d sent %zu losses for %d micro-batches", rank, reply->n_loss_sums,
+                           r->n_losses);
+        r->n_losses = (int)reply->n_loss_sums;
+        memcpy(r->loss_sums, reply->loss_sums, reply->n_loss_sums * sizeof *r->loss_sums);
+        if (payload)
+            r->logits = sc_buffer_ref(payload);
+    }
+    for (size_t i = 0; i < reply->n_norms; i++) {
+        uint32_t ordinal = reply->norms[i]->ordinal;
+        if (ordinal >= (uint32_t)sc_model_n_params(&a->model) || !isnan(r->norm_squares[ordinal]))
+            return SC_FAIL(SC_INVALID, "worker %d voted for parameter %" PRIu32 ", which does not exist or has a vote",
+                           rank, ordinal);
+        r->norm_squares[ordinal] = reply->norms[i]->sum_squares;
+    }
+    if (reply->times)
+        r->times[rank] = (sc_stage_times){
+            .forward_seconds = reply->times->forward_seconds,
+            .backward_seconds = reply->times->backward_seconds,
+            .wait_seconds = reply->times->wait_seconds,
+            .step_seconds = reply->times->step_seconds,
+            .peak_resident_bytes = reply->times->peak_resident_bytes,
+        };
+    return SC_OK;
+}
+
+static int rank_of(const sc_cluster *self, const sc_peer *peer)
+{
+    int rank = 0;
+    while (self->members[rank].peer != peer)
+        rank++;
+    return rank;
+}
+
+static void on_ran(void *context, sc_peer *peer, const sc_result *result)
+{
+    sc_cluster *self = context;
+    if (!sc_cluster_check_result(self, peer, result, "RunStep"))
+        return;
+    const Stagecoach__V1__RunStepReply *reply = (const Stagecoach__V1__RunStepReply *)result->reply;
+    sc_step_result *r = result_of(self, reply->step);
+    if (!r) {
+        sc_cluster_fail(self, SC_INVALID, "%s answered step %" PRIu64 ", which is not running", sc_peer_name(peer),
+                        reply->step);
+        return;
+    }
+    sc_status status = take_answer(self, rank_of(self, peer), reply, result->payload, r);
+    if (status != SC_OK)
+        sc_cluster_fail(self, status, "%s", sc_status_message());
+    r->n_answered++;
+}
+
+sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step, uint64_t n_targets,
+                         bool want_logits)
+{
+    const sc_assignment *a = self->assignment;
+    sc_step_result *r = &self->results[sequence % SC_CLUSTER_MAX_IN_FLIGHT];
+    assert(!r->in_use || r->n_answered == self->n_workers);
+    sc_buffer_unref(&r->logits);
+    r->sequence = sequence;
+    r->in_use = true;
+    r->n_answered = 0;
+    r->n_losses = a->plans[plan]->n_microbatches;
+    for (int i = 0; i < sc_model_n_params(&a->model); i++)
+        r->norm_squares[i] = NAN;
+    memset(r->times, 0, (size_t)self->n_workers * sizeof *r->times);
+
+    Stagecoach__V1__RunStepRequest request = STAGECOACH__V1__RUN_STEP_REQUEST__INIT;
+    request.generation = self->generation;
+    request.step = sequence;
+    request.plan = (uint32_t)plan;
+    request.optimizer_step = optimizer_step;
+    request.n_targets = n_targets;
+    request.want_logits = want_logits;
+    for (int i = 0; i < self->n_workers; i++) /* a step takes as long as it takes: leases tell who is lost */
+        SC_TRY(sc_cluster_call(self, i, "RunStep", &request.base, NULL, UINT32_MAX, on_ran, self));
+    return SC_OK;
+}
+
+sc_status sc_cluster_wait(sc_cluster *self, uint64_t sequence, const sc_step_result **result)
+{
+    sc_step_result *r = result_of(self, sequence);
+    assert(r);
+    while (r->n_answered < self->n_workers)
+        SC_TRY(sc_cluster_poll(self));
+    sc_node_release_before(self->node, sequence + 1);
+    *result = r;
+    return SC_OK;
+}
+
+static void on_applied(void *context, sc_peer *peer, const sc_result *result)
+{
+    sc_cluster *self = context;
+    if (sc_cluster_check_result(self, peer, result, "ApplyStep"))
+        self->n_applied++;
+}
+
+sc_status sc_cluster_apply(sc_cluster *self, uint64_t sequence, float grad_scale, float learning_rate)
+{
+    Stagecoach__V1__ApplyStepRequest request = STAGECOACH__V1__APPLY_STEP_REQUEST__INIT;
+    request.generation = self->generation;
+    request.step = sequence;
+    request.grad_scale = grad_scale;
+    request.learning_rate = learning_rate;
+    self->applying = sequence;
+    self->n_applied = 0;
+    for (int i = 0; i < self->n_workers; i++)
+        SC_TRY(sc_cluster_call(self, i, "ApplyStep", &request.base, NULL, call_deadline(self), on_applied, self));
+    return SC_OK;
+}
+
+sc_status sc_cluster_wait_applied(sc_cluster *self, uint64_t sequence)
+{
+    assert(self->applying == sequence);
+    (void)sequence;
+    while (self->n_applied < self->n_workers)
+        SC_TRY(sc_cluster_poll(self));
+    return SC_OK;
+}

@@ -1,0 +1,27 @@
+/* The run directory: all that a run leaves behind.
+ *
+ *   DIR/config.yaml        the resolved configuration
+ *   DIR/events.jsonl       what happened (event_log.h)
+ *   DIR/logs/worker-0.log  what local workers logged
+ *   DIR/final/             the weights: model.safetensors, config.json, stagecoach_tokenizer.json
+ *   DIR/lock               held (flock) while a coordinator runs, with its host and pid
+ *   DIR/earlier/1/         what an earlier run in the same directory had left: moved aside, never overwritten */
+#ifndef SC_RUN_DIR_H
+#define SC_RUN_DIR_H
+
+#include "coordinator/data/tokenizer.h"
+#include "proto/base/config.h"
+
+typedef struct sc_run_dir sc_run_dir;
+
+/* Makes the directory with its parents, locks it, moves an earlier run aside and writes config.yaml. Returns owned.
+ * *moved_to (may be NULL) is "" or where the earlier run lies now.
+ * Errors: SC_FAILED_PRECONDITION naming who holds the lock; SC_PERMISSION_DENIED, SC_RESOURCE_EXHAUSTED, SC_INVALID. */
+sc_status sc_run_dir_open(const sc_config *config, sc_run_dir **out, const char **moved_to);
+/* Unlocks. */
+void sc_run_dir_close(sc_run_dir **self_p);
+
+/* DIR/<name>; valid while the directory is open, until eight more calls. */
+const char *sc_run_dir_path(sc_run_dir *self, const char *name);
+
+#endif
