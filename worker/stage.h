@@ -19,15 +19,10 @@
 #define SC_STAGE_H
 
 #include "kernels/ops.h"
-#include "proto/base/config.h"
 #include "proto/base/model.h"
+#include "worker/optim/optimizer.h"
 
 typedef struct sc_stage sc_stage;
-
-typedef struct sc_optimizer {
-    sc_optimizer_kind kind;
-    float beta1, beta2, epsilon, weight_decay, momentum;
-} sc_optimizer;
 
 typedef struct sc_stage_options {
     const sc_ops *ops;

@@ -203,11 +203,10 @@ static const struct {
     [SC_SLOT_DQKV] = {SC_LIFE_WEIGHT, .c = 3},    [SC_SLOT_DPROJ] = {SC_LIFE_WEIGHT, .c = 1},
     [SC_SLOT_DLN2] = {SC_LIFE_WEIGHT, .c = 1},    [SC_SLOT_DFC] = {SC_LIFE_WEIGHT, .c = 4},
     [SC_SLOT_DMLP] = {SC_LIFE_WEIGHT, .c = 1},    [SC_SLOT_DATT] = {SC_LIFE_SCRATCH, .c = 1},
-    [SC_SLOT_PROJ] = {SC_LIFE_SCRATCH, .c = 1},   [SC_SLOT_LNF_X] = {SC_LIFE_SAVED, .c = 1},
-    [SC_SLOT_LNF_MEAN] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LNF_RSTD] = {SC_LIFE_SAVED, .n = 1},
-    [SC_SLOT_LNF] = {SC_LIFE_SAVED, .c = 1},      [SC_SLOT_LOGITS] = {SC_LIFE_SAVED, .v = 1},
-    [SC_SLOT_TARGETS] = {SC_LIFE_SAVED, .n = 1},  [SC_SLOT_LOSS] = {SC_LIFE_SAVED, .n = 1},
-    [SC_SLOT_DLNF] = {SC_LIFE_WEIGHT, .c = 1},
+    [SC_SLOT_LNF_X] = {SC_LIFE_SAVED, .c = 1},    [SC_SLOT_LNF_MEAN] = {SC_LIFE_SAVED, .n = 1},
+    [SC_SLOT_LNF_RSTD] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LNF] = {SC_LIFE_SAVED, .c = 1},
+    [SC_SLOT_LOGITS] = {SC_LIFE_SAVED, .v = 1},   [SC_SLOT_TARGETS] = {SC_LIFE_SAVED, .n = 1},
+    [SC_SLOT_LOSS] = {SC_LIFE_SAVED, .n = 1},     [SC_SLOT_DLNF] = {SC_LIFE_WEIGHT, .c = 1},
 };
 
 void sc_model_slots(sc_block_kind kind, sc_slot *first, sc_slot *end)

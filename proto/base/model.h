@@ -67,7 +67,6 @@ typedef enum sc_slot {
     SC_SLOT_DFC,      /* weight  (N,4C) */
     SC_SLOT_DMLP,     /* weight  (N,C)   gradient of the second MLP matrix's output */
     SC_SLOT_DATT,     /* scratch (N,C) */
-    SC_SLOT_PROJ,     /* scratch (N,C)   output of either projection before the residual */
     /* head */
     SC_SLOT_LNF_X,    /* saved   (N,C) */
     SC_SLOT_LNF_MEAN, /* saved   (N) */

@@ -1,0 +1,71 @@
+/* A block of a model: three functions over the slots of one micro-batch.
+ *
+ * Mental model. A block owns nothing. The stage hands it the parameters, their gradients and the slots
+ * (proto/base/model.h), the block queues operations on them. Saved slots are written by forward and only read
+ * afterwards; weight slots are written by backward_input and read by backward_weight; scratch is free at each call.
+ *
+ *   forward          input slot -> saved slots, and `out` (N,C), which is the next block's input slot
+ *   backward_input   saved slots, d (N,C) -> weight slots, and d again: the gradient of the output becomes, in place, that
+ *                    of the input
+ *   backward_weight  saved and weight slots -> grads +=
+ *
+ * backward_input of all blocks followed by backward_weight of all blocks, and the two in turn block by block, give the
+ * same bits, as no block's weight half touches d.
+ *
+ * Thread: the stage's. Errors: the backend's. */
+#ifndef SC_BLOCK_H
+#define SC_BLOCK_H
+
+#include "kernels/ops.h"
+#include "proto/base/model.h"
+
+typedef struct sc_block_call {
+    const sc_ops *ops;
+    sc_stream *stream;
+    const sc_model *model;
+    int block;            /* index in the model: keys dropout */
+    float *const *params; /* in the order of sc_model_block_params */
+    float *const *grads;  /* the same; what they point to is there only where the stage trains */
+    void *slots[SC_N_SLOTS];
+    int B, T;
+    bool train;         /* dropout, and dlogits */
+    bool targets;       /* head: there are targets */
+    float loss_scale;   /* head: of dlogits */
+    sc_dropout dropout; /* all but the site */
+} sc_block_call;
+
+typedef struct sc_block_functions {
+    sc_slot input; /* where the block's input is put */
+    sc_status (*forward)(const sc_block_call *call, float *out);
+    sc_status (*backward_input)(const sc_block_call *call, float *d);
+    sc_status (*backward_weight)(const sc_block_call *call);
+} sc_block_functions;
+
+extern const sc_block_functions sc_gpt2_embedding, sc_gpt2_transformer, sc_gpt2_head;
+
+static inline const sc_block_functions *sc_block_of_kind(sc_block_kind kind)
+{
+    return kind == SC_BLOCK_EMBEDDING     ? &sc_gpt2_embedding
+           : kind == SC_BLOCK_TRANSFORMER ? &sc_gpt2_transformer
+                                          : &sc_gpt2_head;
+}
+
+/* A float32 or int32 slot. */
+static inline float *sc_block_slot(const sc_block_call *call, sc_slot slot)
+{
+    return call->slots[slot];
+}
+static inline int32_t *sc_block_ids(const sc_block_call *call, sc_slot slot)
+{
+    return call->slots[slot];
+}
+
+/* Dropout number `which` of the block: 0 embedding or attention's probabilities, 1 attention's projection, 2 the MLP's. */
+static inline sc_dropout sc_block_dropout(const sc_block_call *call, int which)
+{
+    sc_dropout dropout = call->dropout;
+    dropout.site = SC_RNG_SITE(SC_RNG_DROPOUT, call->block * 4 + which);
+    return dropout;
+}
+
+#endif

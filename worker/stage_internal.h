@@ -1,0 +1,109 @@
+/* What the files of the stage share.
+ *
+ * Memory, each an arena of the backend:
+ *
+ *   params       every distinct parameter of the slice, at param.offset
+ *   gradients    the same layout; behind it, where one stage has both sides of the tied matrix, the head's side
+ *   optimizer    the moments, each in the same layout
+ *   activations  sets      max_alive times the saved slots of all blocks
+ *                shared    only in a stage that does not train: the saved slots of one transformer block, used by all
+ *                weight    weight slots of the largest block, for full backwards
+ *                splits    max_split times the weight slots of all blocks, from backward_input to backward_weight
+ *                scratch   scratch slots of the largest block
+ *                output, gradient buffers (N,C), and what norms and the tied exchange need
+ *
+ * Life of a micro-batch's set (who makes each transition):
+ *
+ *   FREE --put_*--> FILLING --forward--> FORWARDED --backward--> FREE
+ *                                        |    |--backward_input--> SPLIT --backward_weight--> FREE
+ *                                        '--finish--> FREE
+ */
+#ifndef SC_STAGE_INTERNAL_H
+#define SC_STAGE_INTERNAL_H
+
+#include "worker/model/arena.h"
+#include "worker/model/block.h"
+#include "worker/stage.h"
+
+typedef struct sc_stage_param {
+    sc_param info;
+    uint64_t elements;
+    uint64_t offset; /* in params, gradients and each moment; bytes */
+} sc_stage_param;
+
+typedef struct sc_stage_block {
+    int index; /* in the model */
+    sc_block_kind kind;
+    const sc_block_functions *functions;
+    float *params[SC_MAX_BLOCK_PARAMS], *grads[SC_MAX_BLOCK_PARAMS];
+    uint64_t saved_offset;  /* in a set, or in `shared` */
+    bool shares_saved;      /* the saved slots lie in `shared` */
+    uint64_t weight_offset; /* in a split */
+} sc_stage_block;
+
+typedef enum sc_set_state { SC_SET_FREE, SC_SET_FILLING, SC_SET_FORWARDED, SC_SET_SPLIT } sc_set_state;
+
+typedef struct sc_stage_set {
+    sc_set_state state;
+    int microbatch, B, T;
+    bool has_input, has_targets;
+    uint64_t n_targets; /* that count */
+    int split;          /* its place in `splits` in state SPLIT */
+    uint32_t first_row; /* of its forward, as backward draws the same dropout */
+    sc_stage_step step;
+} sc_stage_set;
+
+/* The gradient that flows back through the stage. A stage in the middle has two buffers, so that the next micro-batch's
+ * may be put before this one's was taken. */
+typedef enum sc_flow_state { SC_FLOW_EMPTY, SC_FLOW_OUTPUT, SC_FLOW_INPUT } sc_flow_state;
+typedef struct sc_stage_flow {
+    float *d; /* (N,C): the gradient of the stage's output (OUTPUT) or of its input (INPUT) */
+    sc_flow_state state;
+    int microbatch;
+    size_t elements;
+} sc_stage_flow;
+enum { SC_STAGE_FLOWS = 2 };
+
+/* The activations' arena, in order. */
+typedef struct sc_stage_areas {
+    char *sets, *shared, *weight, *splits, *scratch;
+    float *output;
+    float *flows[SC_STAGE_FLOWS];
+    double *sums;   /* one a parameter, and one for a loss */
+    float *staging; /* SC_STAGE_TIED_PIECE elements of the other side's gradient */
+} sc_stage_areas;
+enum { SC_STAGE_TIED_PIECE = 1 << 16 }; /* 256 KiB: stays in a core's cache between the copy and the addition */
+
+struct sc_stage {
+    sc_stage_options options;
+    sc_stage_block *blocks; /* [slice.n_blocks] */
+    sc_stage_param *params; /* [n_params], in the order of the blocks: by ordinal, a head's tied matrix last */
+    int n_params;
+    uint64_t params_bytes;
+    sc_arena params_arena, gradients_arena, optimizer_arena, activations_arena;
+    sc_stage_areas areas;
+    uint64_t slot_offsets[SC_N_SLOTS]; /* among the slots of one kind and life */
+    uint64_t set_bytes, split_bytes;
+    sc_stage_set *sets; /* [max_alive] */
+    bool *split_used;   /* [max_split] */
+    sc_stage_flow flows[SC_STAGE_FLOWS];
+    int output_of;       /* the micro-batch whose output `areas.output` holds; -1: none */
+    uint64_t tied_added; /* elements of the tied gradient that are reduced in this step */
+};
+
+/* Where the parameter lies in one of the arenas. */
+static inline float *sc_stage_at(const sc_arena *arena, uint64_t offset)
+{
+    return arena->memory ? (float *)(void *)(arena->memory + offset) : NULL;
+}
+static inline float *sc_stage_moment(const sc_stage *self, const sc_stage_param *param, int moment)
+{
+    return sc_stage_at(&self->optimizer_arena, (uint64_t)moment * self->params_bytes + param->offset);
+}
+
+/* The tied matrix among self->params; NULL if the slice has no side of it. */
+const sc_stage_param *sc_stage_tied_param(const sc_stage *self);
+/* The gradient of the head's side where the stage has both; NULL otherwise. */
+float *sc_stage_tied_head_gradient(const sc_stage *self);
+
+#endif

@@ -1,0 +1,416 @@
+/* A micro-batch's way through the stage: put, forward, take, put, backward, take. */
+#include "worker/stage_internal.h"
+
+#include <inttypes.h>
+
+/* --- sets ---------------------------------------------------------------------------------------------------------- */
+
+static sc_stage_set *find_set(sc_stage *self, int microbatch)
+{
+    for (int i = 0; i < self->options.max_alive; i++)
+        if (self->sets[i].state != SC_SET_FREE && self->sets[i].microbatch == microbatch)
+            return &self->sets[i];
+    return NULL;
+}
+
+/* The set of `microbatch`, which must be in `state`. */
+static sc_status get_set(sc_stage *self, int microbatch, sc_set_state state, const char *what, sc_stage_set **out)
+{
+    static const char *const names[] = {
+        [SC_SET_FREE] = "not in this stage",
+        [SC_SET_FILLING] = "not run forward yet",
+        [SC_SET_FORWARDED] = "already run forward",
+        [SC_SET_SPLIT] = "between the halves of its backward",
+    };
+    sc_stage_set *set = find_set(self, microbatch);
+    sc_set_state is = set ? set->state : SC_SET_FREE;
+    if (is != state)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "%s: micro-batch %d is %s", what, microbatch, names[is]);
+    *out = set;
+    return SC_OK;
+}
+
+static sc_status check_shape(const sc_stage *self, int microbatch, int B, int T)
+{
+    const sc_stage_options *o = &self->options;
+    if (B < 1 || T < 1 || B > o->B || T > o->T)
+        return SC_FAIL(SC_INVALID, "micro-batch %d has %d sequences of %d tokens; this stage takes 1 to %d of 1 to %d",
+                       microbatch, B, T, o->B, o->T);
+    return SC_OK;
+}
+
+/* The set that a put_* call fills: the micro-batch's own, or a free one. */
+static sc_status open_set(sc_stage *self, int microbatch, int B, int T, sc_stage_set **out)
+{
+    int max_alive = self->options.max_alive;
+    sc_stage_set *set = find_set(self, microbatch);
+    if (set && set->state != SC_SET_FILLING)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d is put again before its backward is done", microbatch);
+    if (set && (set->B != B || set->T != T))
+        return SC_FAIL(SC_INVALID, "micro-batch %d has %d sequences of %d tokens, but %d of %d were put before",
+                       microbatch, B, T, set->B, set->T);
+    for (int i = 0; i < max_alive && !set; i++)
+        if (self->sets[i].state == SC_SET_FREE) {
+            set = &self->sets[i];
+            *set = (sc_stage_set){.state = SC_SET_FILLING, .microbatch = microbatch, .B = B, .T = T};
+        }
+    if (!set)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "micro-batch %d comes while %d others are in flight, all there is memory for", microbatch,
+                       max_alive);
+    *out = set;
+    return SC_OK;
+}
+
+static void free_set(sc_stage *self, sc_stage_set *set)
+{
+    if (set->state == SC_SET_SPLIT)
+        self->split_used[set->split] = false;
+    set->state = SC_SET_FREE;
+}
+
+void sc_stage_finish(sc_stage *self, int microbatch)
+{
+    sc_stage_set *set = find_set(self, microbatch);
+    if (set)
+        free_set(self, set);
+}
+
+static size_t elements(const sc_stage *self, const sc_stage_set *set)
+{
+    return (size_t)set->B * (size_t)set->T * (size_t)self->options.model.hidden;
+}
+
+/* --- slots --------------------------------------------------------------------------------------------------------- */
+
+static char *set_memory(const sc_stage *self, const sc_stage_set *set)
+{
+    return self->areas.sets + (uint64_t)(set - self->sets) * self->set_bytes;
+}
+
+static void *saved_slot(const sc_stage *self, const sc_stage_set *set, int i, sc_slot slot)
+{
+    const sc_stage_block *block = &self->blocks[i];
+    if (!block->shares_saved)
+        return set_memory(self, set) + block->saved_offset + self->slot_offsets[slot];
+    if (i == 0 && slot == block->functions->input)
+        return set_memory(self, set); /* the stage's input waits for its forward: it cannot be shared */
+    return self->areas.shared + self->slot_offsets[slot];
+}
+
+static void *input_slot(const sc_stage *self, const sc_stage_set *set, int i)
+{
+    return saved_slot(self, set, i, self->blocks[i].functions->input);
+}
+
+/* Everything block i needs for this micro-batch; `weight` is where its weight slots lie. */
+static sc_block_call block_call(const sc_stage *self, const sc_stage_set *set, int i, char *weight)
+{
+    const sc_stage_options *o = &self->options;
+    const sc_stage_block *block = &self->blocks[i];
+    sc_block_call call = {
+        .ops = o->ops,
+        .stream = o->stream,
+        .model = &o->model,
+        .block = block->index,
+        .params = block->params,
+        .grads = block->grads,
+        .B = set->B,
+        .T = set->T,
+        .train = set->step.train,
+        .targets = set->has_targets,
+        .loss_scale = set->step.loss_scale,
+        .dropout = {.p = set->step.train ? o->model.dropout : 0.0f,
+                    .seed = set->step.seed,
+                    .step = (uint32_t)set->step.optimizer_step,
+                    .first_row = set->first_row,
+                    .stride = (uint32_t)o->model.context},
+    };
+    sc_slot slot, end;
+    for (sc_model_slots(block->kind, &slot, &end); slot < end; slot++) {
+        switch (sc_model_slot_life(slot)) {
+        case SC_LIFE_SAVED:
+            call.slots[slot] = saved_slot(self, set, i, slot);
+            break;
+        case SC_LIFE_WEIGHT:
+            call.slots[slot] = weight ? weight + self->slot_offsets[slot] : NULL;
+            break;
+        case SC_LIFE_SCRATCH:
+            call.slots[slot] = self->areas.scratch ? self->areas.scratch + self->slot_offsets[slot] : NULL;
+            break;
+        }
+    }
+    return call;
+}
+
+/* --- forward ------------------------------------------------------------------------------------------------------- */
+
+static sc_status put(sc_stage *self, void *to, const void *from, size_t bytes)
+{
+    SC_TRY(self->options.ops->copy_in(self->options.stream, to, from, bytes));
+    return self->options.ops->stream_sync(self->options.stream);
+}
+
+/* Ids from outside index the embedding's rows: each is checked. `low` is the smallest allowed. */
+static sc_status check_ids(const sc_stage *self, int microbatch, const char *what, const int32_t *ids, int B, int T,
+                           int32_t low)
+{
+    SC_TRY(check_shape(self, microbatch, B, T));
+    int V = self->options.model.vocab;
+    for (int i = 0; i < B * T; i++)
+        if (ids[i] < low || ids[i] >= V)
+            return SC_FAIL(SC_INVALID,
+                           "micro-batch %d, sequence %d, position %d: %s %" PRId32 " is not in the vocabulary of %d",
+                           microbatch, i / T, i % T, what, ids[i], V);
+    return SC_OK;
+}
+
+sc_status sc_stage_put_tokens(sc_stage *self, int microbatch, const int32_t *tokens, int B, int T)
+{
+    if (!sc_stage_is_first(self))
+        return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: tokens for a stage without the embedding", microbatch);
+    sc_stage_set *set;
+    SC_TRY(check_ids(self, microbatch, "token", tokens, B, T, 0));
+    SC_TRY(open_set(self, microbatch, B, T, &set));
+    SC_TRY(put(self, input_slot(self, set, 0), tokens, (size_t)B * (size_t)T * sizeof *tokens));
+    set->has_input = true;
+    return SC_OK;
+}
+
+sc_status sc_stage_put_activation(sc_stage *self, int microbatch, const float *activation, int B, int T)
+{
+    if (sc_stage_is_first(self))
+        return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: an activation for the first stage, which takes tokens",
+                       microbatch);
+    sc_stage_set *set;
+    SC_TRY(check_shape(self, microbatch, B, T));
+    SC_TRY(open_set(self, microbatch, B, T, &set));
+    SC_TRY(put(self, input_slot(self, set, 0), activation, elements(self, set) * sizeof(float)));
+    set->has_input = true;
+    return SC_OK;
+}
+
+sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *targets, int B, int T)
+{
+    if (!sc_stage_is_last(self))
+        return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: targets for a stage without the head", microbatch);
+    sc_stage_set *set;
+    SC_TRY(check_ids(self, microbatch, "target", targets, B, T, INT32_MIN));
+    SC_TRY(open_set(self, microbatch, B, T, &set));
+    int head = self->options.slice.n_blocks - 1;
+    SC_TRY(put(self, saved_slot(self, set, head, SC_SLOT_TARGETS), targets, (size_t)B * (size_t)T * sizeof *targets));
+    set->has_targets = true;
+    set->n_targets = 0;
+    for (int i = 0; i < B * T; i++)
+        set->n_targets += targets[i] >= 0;
+    return SC_OK;
+}
+
+sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, const sc_stage_step *step)
+{
+    sc_stage_set *set;
+    SC_TRY(get_set(self, microbatch, SC_SET_FILLING, "forward", &set));
+    if (!set->has_input)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d has no input yet", microbatch);
+    if (step->train && !self->options.train)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d is to train a stage made for forward only",
+                       microbatch);
+    if (step->train && sc_stage_is_last(self) && !set->has_targets)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d has no targets yet", microbatch);
+
+    set->step = *step;
+    set->first_row = first_row;
+    self->output_of = -1;
+    int n_blocks = self->options.slice.n_blocks;
+    for (int i = 0; i < n_blocks; i++) {
+        sc_block_call call = block_call(self, set, i, NULL);
+        float *out = i + 1 < n_blocks ? input_slot(self, set, i + 1) : self->areas.output;
+        SC_TRY(self->blocks[i].functions->forward(&call, out));
+    }
+    set->state = SC_SET_FORWARDED;
+    self->output_of = microbatch;
+    return SC_OK;
+}
+
+sc_status sc_stage_take_activation(sc_stage *self, int microbatch, float *out)
+{
+    sc_stage_set *set;
+    SC_TRY(get_set(self, microbatch, SC_SET_FORWARDED, "taking an activation", &set));
+    if (sc_stage_is_last(self) || self->output_of != microbatch)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "taking an activation: micro-batch %d is not the last that went forward "
+                       "in a stage before the last",
+                       microbatch);
+    const sc_stage_options *o = &self->options;
+    SC_TRY(o->ops->copy_out(o->stream, out, self->areas.output, elements(self, set) * sizeof(float)));
+    return o->ops->stream_sync(o->stream);
+}
+
+/* What the head left of a micro-batch that went forward with (`targets`) or without targets. */
+static sc_status get_head(sc_stage *self, int microbatch, bool targets, const char *what, sc_stage_set **out)
+{
+    SC_TRY(get_set(self, microbatch, SC_SET_FORWARDED, what, out));
+    if (!sc_stage_is_last(self) || (*out)->has_targets != targets)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "%s: micro-batch %d did not pass the head %s targets", what, microbatch,
+                       targets ? "with" : "without");
+    return SC_OK;
+}
+
+sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sum, uint64_t *n_targets)
+{
+    sc_stage_set *set;
+    SC_TRY(get_head(self, microbatch, true, "taking a loss", &set));
+    const sc_stage_options *o = &self->options;
+    const float *loss = saved_slot(self, set, o->slice.n_blocks - 1, SC_SLOT_LOSS);
+    double *device_sum = self->areas.sums + self->n_params;
+    SC_TRY(o->ops->sum(o->stream, device_sum, loss, (size_t)set->B * (size_t)set->T));
+    SC_TRY(o->ops->copy_out(o->stream, sum, device_sum, sizeof *sum));
+    *n_targets = set->n_targets;
+    return o->ops->stream_sync(o->stream);
+}
+
+sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out)
+{
+    sc_stage_set *set;
+    SC_TRY(get_head(self, microbatch, false, "taking logits", &set));
+    const sc_stage_options *o = &self->options;
+    const float *logits = saved_slot(self, set, o->slice.n_blocks - 1, SC_SLOT_LOGITS);
+    size_t n = (size_t)set->B * (size_t)o->model.vocab;
+    SC_TRY(o->ops->copy_out(o->stream, out, logits, n * sizeof(float)));
+    return o->ops->stream_sync(o->stream);
+}
+
+/* --- backward ------------------------------------------------------------------------------------------------------ */
+
+sc_status sc_stage_put_gradient(sc_stage *self, int microbatch, const float *gradient)
+{
+    sc_stage_set *set;
+    SC_TRY(get_set(self, microbatch, SC_SET_FORWARDED, "putting a gradient", &set));
+    if (sc_stage_is_last(self) || !set->step.train)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "putting a gradient: micro-batch %d %s", microbatch,
+                       set->step.train ? "is in the last stage, which makes its own" : "did not go forward to train");
+    for (int i = 0; i < SC_STAGE_FLOWS; i++) {
+        sc_stage_flow *flow = &self->flows[i];
+        if (!flow->d || flow->state != SC_FLOW_EMPTY)
+            continue;
+        SC_TRY(put(self, flow->d, gradient, elements(self, set) * sizeof(float)));
+        flow->state = SC_FLOW_OUTPUT;
+        flow->microbatch = microbatch;
+        return SC_OK;
+    }
+    return SC_FAIL(SC_FAILED_PRECONDITION,
+                   "putting a gradient: micro-batch %d comes before the backward of another, whose "
+                   "gradient was put before",
+                   microbatch);
+}
+
+/* The buffer with the gradient of this micro-batch's output; in the last stage, which makes it, the only buffer. What an
+ * earlier backward left is forgotten. */
+static sc_status open_flow(sc_stage *self, int microbatch, const char *what, sc_stage_flow **out)
+{
+    *out = NULL;
+    for (int i = 0; i < SC_STAGE_FLOWS; i++) {
+        sc_stage_flow *flow = &self->flows[i];
+        if (flow->state == SC_FLOW_INPUT)
+            flow->state = SC_FLOW_EMPTY;
+        if (flow->state == SC_FLOW_OUTPUT && flow->microbatch == microbatch)
+            *out = flow;
+    }
+    if (sc_stage_is_last(self))
+        *out = &self->flows[0];
+    if (!*out)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "%s: the gradient of micro-batch %d's output was not put", what,
+                       microbatch);
+    return SC_OK;
+}
+
+/* Nobody takes the gradient of the first stage's input. */
+static void close_flow(sc_stage *self, sc_stage_flow *flow, const sc_stage_set *set)
+{
+    flow->state = sc_stage_is_first(self) ? SC_FLOW_EMPTY : SC_FLOW_INPUT;
+    flow->microbatch = set->microbatch;
+    flow->elements = elements(self, set);
+}
+
+static sc_status get_trained(sc_stage *self, int microbatch, const char *what, sc_stage_set **out)
+{
+    SC_TRY(get_set(self, microbatch, SC_SET_FORWARDED, what, out));
+    if (!(*out)->step.train)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "%s: micro-batch %d did not go forward to train", what, microbatch);
+    return SC_OK;
+}
+
+/* Block by block, so that all blocks can use one set of weight slots. */
+sc_status sc_stage_backward(sc_stage *self, int microbatch)
+{
+    sc_stage_set *set;
+    sc_stage_flow *flow;
+    SC_TRY(get_trained(self, microbatch, "backward", &set));
+    SC_TRY(open_flow(self, microbatch, "backward", &flow));
+    for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
+        sc_block_call call = block_call(self, set, i, self->areas.weight);
+        SC_TRY(self->blocks[i].functions->backward_input(&call, flow->d));
+        SC_TRY(self->blocks[i].functions->backward_weight(&call));
+    }
+    close_flow(self, flow, set);
+    free_set(self, set);
+    return SC_OK;
+}
+
+static char *split_memory(const sc_stage *self, const sc_stage_set *set, int i)
+{
+    return self->areas.splits + (uint64_t)set->split * self->split_bytes + self->blocks[i].weight_offset;
+}
+
+sc_status sc_stage_backward_input(sc_stage *self, int microbatch)
+{
+    sc_stage_set *set;
+    sc_stage_flow *flow;
+    SC_TRY(get_trained(self, microbatch, "backward_input", &set));
+    int split = 0, max_split = self->options.max_split;
+    while (split < max_split && self->split_used[split])
+        split++;
+    if (split == max_split)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "backward_input: micro-batch %d comes while %d others wait for their "
+                       "weight gradients, all there is memory for",
+                       microbatch, max_split);
+    SC_TRY(open_flow(self, microbatch, "backward_input", &flow));
+    set->split = split;
+    for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
+        sc_block_call call = block_call(self, set, i, split_memory(self, set, i));
+        SC_TRY(self->blocks[i].functions->backward_input(&call, flow->d));
+    }
+    close_flow(self, flow, set);
+    self->split_used[split] = true;
+    set->state = SC_SET_SPLIT;
+    return SC_OK;
+}
+
+sc_status sc_stage_backward_weight(sc_stage *self, int microbatch)
+{
+    sc_stage_set *set;
+    SC_TRY(get_set(self, microbatch, SC_SET_SPLIT, "backward_weight", &set));
+    for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
+        sc_block_call call = block_call(self, set, i, split_memory(self, set, i));
+        SC_TRY(self->blocks[i].functions->backward_weight(&call));
+    }
+    free_set(self, set);
+    return SC_OK;
+}
+
+sc_status sc_stage_take_gradient(sc_stage *self, int microbatch, float *out)
+{
+    for (int i = 0; i < SC_STAGE_FLOWS; i++) {
+        const sc_stage_flow *flow = &self->flows[i];
+        if (flow->state != SC_FLOW_INPUT || flow->microbatch != microbatch)
+            continue;
+        const sc_stage_options *o = &self->options;
+        SC_TRY(o->ops->copy_out(o->stream, out, flow->d, flow->elements * sizeof(float)));
+        return o->ops->stream_sync(o->stream);
+    }
+    return SC_FAIL(SC_FAILED_PRECONDITION,
+                   "taking a gradient: micro-batch %d is not the last that went backward in a "
+                   "stage after the first",
+                   microbatch);
+}
