@@ -157,9 +157,12 @@ static void tell_wait(const walk *self, int worker, char *text, size_t text_byte
     sc_action action = self->plan->workers[worker].actions[self->positions[worker]];
     need n = need_of(self->plan, action);
     size_t used = strlen(text);
-    snprintf(text + used, text_bytes - used, "%s %d at position %d (%s) waits for %s of worker %d",
-             used ? ", which" : "worker", worker, self->positions[worker], sc_action_text(action, here, sizeof here),
-             sc_action_text(n.send, there, sizeof there), n.worker);
+    if (used == 0)
+        used = (size_t)snprintf(text, text_bytes, "worker %d", worker);
+    else
+        used += (size_t)snprintf(text + used, text_bytes - used, ", which");
+    snprintf(text + used, text_bytes - used, " at position %d (%s) waits for %s of worker %d", self->positions[worker],
+             sc_action_text(action, here, sizeof here), sc_action_text(n.send, there, sizeof there), n.worker);
 }
 
 /* Follows who waits for whom from the first blocked worker into the circle, or to a worker that has ended its list. */
@@ -170,7 +173,7 @@ static sc_status fail_deadlock(walk *self)
     int worker = 0;
     while (!self->waiting[worker])
         worker++;
-    char text[800] = "";
+    char text[800] = ""; /* a link takes less than 120 bytes */
     /* After S moves a walker that was not stopped is inside the circle. */
     int inside = worker;
     for (int i = 0; i < plan->n_workers && self->waiting[inside]; i++)
