@@ -1,0 +1,192 @@
+/* stagecoach train and stagecoach serve: the same run, with workers of its own or from elsewhere. */
+#include "coordinator/cli/cli.h"
+#include "coordinator/run/trainer.h"
+#include "proto/base/legend.h"
+#include "proto/base/log.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_THREADS = 1024 };
+
+typedef struct arguments {
+    const char *config, *run_dir, *listen;
+    int64_t workers, threads; /* 0: not given */
+    bool insecure;
+    sc_cli_sets sets;
+} arguments;
+
+static const char help_train[] =
+    "Usage: stagecoach train CONFIG [--workers N] [--threads N] [--set KEY=VALUE]... [--run-dir DIR]\n"
+    "\n"
+    "Trains the model that CONFIG describes over N stage workers on this machine, which it starts and ends.\n"
+    "\n"
+    "  --workers N        stages, one process each (default: pipeline.workers of the config, 1)\n"
+    "  --threads N        threads of each worker (default: an equal share of the cores)\n";
+static const char help_serve[] =
+    "Usage: stagecoach serve CONFIG --listen tcp://ADDR:PORT [--workers N] [--set KEY=VALUE]... [--run-dir DIR]\n"
+    "\n"
+    "Trains the model that CONFIG describes over N stage workers that come from elsewhere. Start each of them with\n"
+    "    stagecoach-worker --coordinator tcp://HOST:PORT\n"
+    "\n"
+    "  --listen ENDPOINT  where to wait for them, as tcp://127.0.0.1:5555\n"
+    "  --workers N        how many to wait for (default: pipeline.workers of the config, 1)\n"
+    "  --insecure         allow an address that other machines can reach: there is no encryption yet, so anybody "
+    "there\n"
+    "                     can read the run and take part in it\n";
+static const char help_common[] =
+    "  --set KEY=VALUE    change a key of the config, as train.steps=100; may be repeated\n"
+    "  --run-dir DIR      where the run keeps what it leaves (run.dir)\n"
+    "  --help, --help-config   this text; every key of the config\n";
+
+/* Loopback, or a socket in the file system: nobody from outside gets there. */
+static bool is_local(const char *endpoint)
+{
+    static const char *const prefixes[] = {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+        if (strncmp(endpoint, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Returns -1 to go on, or the exit code. */
+static int read_arguments(int argc, char **argv, bool serve, arguments *a)
+{
+    enum { WORKERS = 256, THREADS, SET, RUN_DIR, LISTEN, INSECURE, HELP, HELP_CONFIG };
+    static const struct option options[] = {
+        {"workers", required_argument, NULL, WORKERS},
+        {"set", required_argument, NULL, SET},
+        {"run-dir", required_argument, NULL, RUN_DIR},
+        {"help", no_argument, NULL, HELP},
+        {"help-config", no_argument, NULL, HELP_CONFIG},
+        {"threads", required_argument, NULL, THREADS},
+        {"listen", required_argument, NULL, LISTEN},
+        {"insecure", no_argument, NULL, INSECURE},
+        {NULL, 0, NULL, 0},
+    };
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        bool wrong_command = serve ? option == THREADS : option == LISTEN || option == INSECURE;
+        if (wrong_command)
+            return sc_cli_usage(argv[0], "--%s is an option of '%s'",
+                                option == THREADS  ? "threads"
+                                : option == LISTEN ? "listen"
+                                                   : "insecure",
+                                serve ? "stagecoach train" : "stagecoach serve");
+        switch (option) {
+        case WORKERS:
+            if (!sc_cli_integer(argv[0], "--workers", optarg, 1, SC_MAX_STAGES, &a->workers))
+                return SC_EXIT_USAGE;
+            break;
+        case THREADS:
+            if (!sc_cli_integer(argv[0], "--threads", optarg, 1, MAX_THREADS, &a->threads))
+                return SC_EXIT_USAGE;
+            break;
+        case SET:
+            if (!sc_cli_sets_add(&a->sets, argv[0], optarg))
+                return SC_EXIT_USAGE;
+            break;
+        case RUN_DIR:
+            a->run_dir = optarg;
+            break;
+        case LISTEN:
+            a->listen = optarg;
+            break;
+        case INSECURE:
+            a->insecure = true;
+            break;
+        case 'h':
+        case HELP:
+            printf("%s%s", serve ? help_serve : help_train, help_common);
+            return sc_cli_finish(argv[0], SC_EXIT_OK);
+        case HELP_CONFIG:
+            sc_config_print_help(stdout);
+            return sc_cli_finish(argv[0], SC_EXIT_OK);
+        default:
+            return sc_cli_try_help(argv[0]);
+        }
+    }
+    if (argc - optind != 1)
+        return sc_cli_usage(argv[0], argc == optind ? "the CONFIG is missing" : "one CONFIG is enough");
+    a->config = argv[optind];
+    if (serve && !a->listen)
+        return sc_cli_usage(argv[0],
+                            "--listen is missing: the endpoint to wait for workers at, as tcp://127.0.0.1:5555");
+    if (serve && strncmp(a->listen, "tcp://", 6) != 0 && strncmp(a->listen, "ipc://", 6) != 0)
+        return sc_cli_usage(argv[0], "--listen %s: expected tcp://ADDR:PORT or ipc://PATH", a->listen);
+    if (serve && !is_local(a->listen) && !a->insecure)
+        return sc_cli_usage(
+            argv[0],
+            "--listen %s can be reached by other machines, and nothing is encrypted: give --insecure to "
+            "allow it, or listen on tcp://127.0.0.1:PORT",
+            a->listen);
+    return -1;
+}
+
+/* The options that stand for keys of the config become --set's behind the user's own. */
+static bool add_option_sets(arguments *a, const char *command, char *workers, size_t workers_bytes, char *dir,
+                            size_t dir_bytes)
+{
+    if (a->workers > 0) {
+        snprintf(workers, workers_bytes, "pipeline.workers=%d", (int)a->workers);
+        if (!sc_cli_sets_add(&a->sets, command, workers))
+            return false;
+    }
+    if (!a->run_dir)
+        return true;
+    /* Quoted, so that any path is one YAML scalar. */
+    size_t used = (size_t)snprintf(dir, dir_bytes, "run.dir='");
+    for (const char *p = a->run_dir; *p && used + 3 < dir_bytes; p++) {
+        if (*p == '\'')
+            dir[used++] = '\'';
+        dir[used++] = *p;
+    }
+    dir[used++] = '\'';
+    dir[used] = '\0';
+    return sc_cli_sets_add(&a->sets, command, dir);
+}
+
+static int run(int argc, char **argv, bool serve)
+{
+    arguments a = {0};
+    int code = read_arguments(argc, argv, serve, &a);
+    char workers[48], dir[4200];
+    sc_config *config = NULL;
+    if (code >= 0)
+        goto done;
+    code = SC_EXIT_USAGE;
+    if (!add_option_sets(&a, argv[0], workers, sizeof workers, dir, sizeof dir))
+        goto done;
+    code = SC_EXIT_FAILURE;
+    if (sc_config_load(a.config, a.sets.items, a.sets.n, &config) != SC_OK ||
+        sc_log_init(config->log.level && config->log.level[0] ? config->log.level : NULL, config->log.json,
+                    STDERR_FILENO) != SC_OK) {
+        sc_cli_failed(argv[0]);
+        goto done;
+    }
+    if (a.insecure && !is_local(a.listen))
+        sc_log_at(SC_LOG_WARN, "serve", "--insecure: %s is open to everybody who can reach it, without encryption",
+                  a.listen);
+    sc_trainer_options options = {
+        .config = config,
+        .listen = serve ? a.listen : NULL,
+        .threads = (int)a.threads,
+        .log_spec = config->log.level,
+    };
+    code = sc_trainer_run(&options) == SC_OK ? SC_EXIT_OK : sc_cli_failed(argv[0]);
+done:
+    sc_config_destroy(&config);
+    sc_cli_sets_clear(&a.sets);
+    return code;
+}
+
+int sc_cli_train(int argc, char **argv)
+{
+    return run(argc, argv, false);
+}
+
+int sc_cli_serve(int argc, char **argv)
+{
+    return run(argc, argv, true);
+}

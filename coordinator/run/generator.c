@@ -1,0 +1,158 @@
+#include "coordinator/run/generator.h"
+
+#include "coordinator/run/local_workers.h"
+#include "coordinator/run/weights.h"
+#include "coordinator/schedule/partition.h"
+#include "coordinator/schedule/schedule.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct generator {
+    const sc_generator_options *options;
+    sc_clock clock;
+    sc_config *config; /* the defaults: timeouts of the wire */
+    char dir[PATH_MAX];
+    sc_model model;
+    sc_tokenizer *tokenizer;
+    sc_sampler *sampler;
+    sc_plan *plan;
+    sc_slice *slices;
+    sc_assignment assignment;
+    sc_local_workers *local;
+    sc_cluster *cluster;
+    int32_t *ids; /* the prompt and what was drawn */
+    size_t n_ids;
+} generator;
+
+/* RUN or a directory of weights itself. */
+static void find_weights(generator *g)
+{
+    char probe[PATH_MAX];
+    snprintf(g->dir, sizeof g->dir, "%s/final", g->options->dir);
+    snprintf(probe, sizeof probe, "%s/config.json", g->options->dir);
+    if (access(probe, F_OK) == 0)
+        snprintf(g->dir, sizeof g->dir, "%s", g->options->dir);
+}
+
+static sc_status read_prompt(generator *g)
+{
+    const char *prompt = g->options->prompt ? g->options->prompt : "";
+    bool empty = prompt[0] == '\0';
+    sc_text text = {.name = "the prompt", .bytes = empty ? "\n" : prompt, .n_bytes = empty ? 1 : strlen(prompt)};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    sc_status status = sc_tokenizer_encode_all(g->tokenizer, &text, &ids, &n);
+    if (status != SC_OK && !empty)
+        return status;
+    g->ids = calloc((status == SC_OK ? n : 1) + (size_t)g->options->n_tokens, sizeof *g->ids);
+    if (g->ids && status == SC_OK)
+        memcpy(g->ids, ids, n * sizeof *ids);
+    g->n_ids = status == SC_OK ? n : 1; /* a vocabulary without a newline: token 0 */
+    free(ids);
+    if (!g->ids)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d tokens", g->options->n_tokens);
+    return SC_OK;
+}
+
+static sc_status prepare(generator *g)
+{
+    find_weights(g);
+    SC_TRY(sc_config_parse("{data: {train: [none]}}", strlen("{data: {train: [none]}}"), "the defaults", NULL, 0,
+                           &g->config));
+    SC_TRY(sc_weights_describe(g->dir, &g->model, &g->tokenizer));
+    SC_TRY(read_prompt(g));
+    SC_TRY(sc_sampler_new(&g->options->sampler, sc_tokenizer_vocab(g->tokenizer), &g->sampler));
+    int S = g->options->workers;
+    g->slices = calloc((size_t)S, sizeof *g->slices);
+    if (!g->slices)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d slices", S);
+    SC_TRY(sc_partition_by_cost(&g->model, S, 1, g->model.context, g->slices));
+    return sc_schedule_make(SC_SCHEDULE_1F1B, S, 1, 1, SC_PLAN_FORWARD, true, &g->plan);
+}
+
+static sc_status start(generator *g)
+{
+    SC_TRY(sc_local_workers_new(&g->local));
+    sc_cluster_options cluster = {
+        .clock = g->clock,
+        .config = g->config,
+        .listen = sc_local_workers_endpoint(g->local),
+        .n_workers = g->options->workers,
+    };
+    SC_TRY(sc_cluster_new(&cluster, &g->cluster));
+    SC_TRY(sc_local_workers_start(g->local, g->cluster, &g->clock, g->options->threads, NULL, NULL, false));
+    SC_TRY(sc_cluster_gather(g->cluster));
+    g->assignment = (sc_assignment){
+        .model = g->model,
+        .plans = (const sc_plan *const *)&g->plan,
+        .n_plans = 1,
+        .slices = g->slices,
+        .n_slices = g->options->workers,
+        .micro_batch_size = 1,
+        .sequence_length = g->model.context,
+    };
+    SC_TRY(sc_cluster_assign(g->cluster, &g->assignment));
+    return sc_weights_load(g->cluster, &g->model, g->dir);
+}
+
+static sc_status print_token(generator *g, int32_t id)
+{
+    char bytes[SC_TOKEN_MAX_BYTES];
+    size_t n = sc_tokenizer_decode(g->tokenizer, id, bytes);
+    if (fwrite(bytes, 1, n, g->options->out) != n || fflush(g->options->out) != 0)
+        return SC_FAIL(SC_UNAVAILABLE, "cannot write the text");
+    return SC_OK;
+}
+
+static sc_status draw(generator *g, uint64_t sequence, int32_t *id)
+{
+    size_t context = (size_t)g->model.context, first = g->n_ids > context ? g->n_ids - context : 0;
+    const sc_step_result *result;
+    SC_TRY(sc_cluster_send_tokens(g->cluster, sequence, 0, g->ids + first, 1, (int)(g->n_ids - first)));
+    SC_TRY(sc_cluster_run(g->cluster, sequence, 0, 0, 0, true));
+    SC_TRY(sc_cluster_wait(g->cluster, sequence, &result));
+    if (!result->logits || sc_buffer_bytes(result->logits) != (size_t)g->model.vocab * sizeof(float))
+        return SC_FAIL(SC_INTERNAL, "the last stage sent no logits");
+    return sc_sampler_draw(g->sampler, sc_buffer_data(result->logits), (uint32_t)g->n_ids, id);
+}
+
+static sc_status generate(generator *g)
+{
+    SC_TRY(prepare(g));
+    SC_TRY(start(g));
+    for (size_t i = 0; g->options->prompt && i < g->n_ids; i++)
+        SC_TRY(print_token(g, g->ids[i]));
+    for (int i = 0; i < g->options->n_tokens; i++) {
+        int32_t id;
+        SC_TRY(draw(g, (uint64_t)i + 1, &id));
+        g->ids[g->n_ids++] = id;
+        SC_TRY(print_token(g, id));
+        if (sc_cluster_stop_requested(g->cluster))
+            return SC_FAIL(SC_CANCELLED, "stopped after %d of %d tokens", i + 1, g->options->n_tokens);
+    }
+    return SC_OK;
+}
+
+sc_status sc_generator_run(const sc_generator_options *options)
+{
+    generator g = {.options = options, .clock = sc_clock_system()};
+    sc_status status = generate(&g);
+    char message[1024];
+    snprintf(message, sizeof message, "%s", status == SC_OK ? "" : sc_status_message());
+    if (g.cluster)
+        sc_cluster_release(g.cluster, "the text is complete");
+    sc_local_workers_destroy(&g.local);
+    sc_cluster_destroy(&g.cluster);
+    sc_plan_destroy(&g.plan);
+    sc_sampler_destroy(&g.sampler);
+    sc_tokenizer_destroy(&g.tokenizer);
+    sc_config_destroy(&g.config);
+    free(g.slices);
+    free(g.ids);
+    if (status != SC_OK)
+        (void)SC_FAIL(status, "%s", message);
+    return status;
+}
