@@ -5,9 +5,9 @@
  * lost or used twice.
  *
  * Training, n tokens, n >= T + 1. Each epoch has W = max (1, floor (n / T) - 1) windows, at
- *     offset + k * T,  k = 0 .. W - 1,  offset uniform in [0, min (T, n - W * T) - 1]
+ *     offset + k * T,  k = 0 .. W - 1,  offset uniform in [0, n - W * T - 1]
  * so their boundaries differ from epoch to epoch; the tokens before and behind them, fewer than 2T, have their turn in
- * other epochs. Place i of the epoch is window k = permutation (i). Both the offset and the permutation are functions
+ * other epochs, down to the first and the last. Place i of the epoch is window k = permutation (i). Both the offset and the permutation are functions
  * of (seed, epoch) alone, and so can be asked for in any order: no state, no replay.
  *
  * The permutation is a Feistel network over the smallest even number of bits that holds W, with Philox as its round
