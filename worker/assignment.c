@@ -1,0 +1,274 @@
+#include "worker/assignment.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+sc_assignment *sc_assignment_ref(sc_assignment *self)
+{
+    atomic_fetch_add(&self->references, 1);
+    return self;
+}
+
+void sc_assignment_unref(sc_assignment **self_p)
+{
+    sc_assignment *self = *self_p;
+    *self_p = NULL;
+    if (!self || atomic_fetch_sub(&self->references, 1) != 1)
+        return;
+    for (int i = 0; self->plans && i < self->n_plans; i++)
+        sc_plan_destroy(&self->plans[i]);
+    for (int i = 0; self->endpoints && i < self->n_workers; i++)
+        free(self->endpoints[i]);
+    free(self->plans);
+    free(self->slices);
+    free(self->endpoints);
+    free(self->incarnations);
+    free(self->speaks_with);
+    free(self);
+}
+
+static int clip(uint32_t value)
+{
+    return value > INT_MAX ? INT_MAX : (int)value; /* the checks that follow refuse it by its name */
+}
+
+static sc_status parse_model(const Stagecoach__V1__ModelDescription *message, sc_model *out)
+{
+    if (!message)
+        return SC_FAIL(SC_INVALID, "the assignment has no model");
+    *out = (sc_model){
+        .family = (sc_family)clip(message->family),
+        .layers = clip(message->layers),
+        .heads = clip(message->heads),
+        .hidden = clip(message->hidden),
+        .context = clip(message->context),
+        .vocab = clip(message->vocab),
+        .dropout = message->dropout,
+        .norm_epsilon = message->norm_epsilon,
+    };
+    return sc_model_check(out);
+}
+
+static sc_status parse_optimizer(const Stagecoach__V1__OptimizerSettings *message, sc_optimizer *out)
+{
+    if (!message)
+        return SC_FAIL(SC_INVALID, "the assignment has no optimizer");
+    if (message->kind != SC_ADAMW && message->kind != SC_SGD)
+        return SC_FAIL(SC_INVALID, "optimizer %u is not known; this worker has adamw (%d) and sgd (%d)", message->kind,
+                       SC_ADAMW, SC_SGD);
+    const float values[] = {message->beta1, message->beta2, message->epsilon, message->weight_decay, message->momentum};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        if (!isfinite(values[i]) || values[i] < 0.0f)
+            return SC_FAIL(SC_INVALID, "an optimizer setting is %g; all are finite and not negative",
+                           (double)values[i]);
+    *out = (sc_optimizer){
+        .kind = (sc_optimizer_kind)message->kind,
+        .beta1 = message->beta1,
+        .beta2 = message->beta2,
+        .epsilon = message->epsilon,
+        .weight_decay = message->weight_decay,
+        .momentum = message->momentum,
+    };
+    return SC_OK;
+}
+
+static sc_status parse_workers(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    if (request->n_endpoints < 1 || request->n_endpoints > SC_MAX_STAGES)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu endpoints; a pipeline has 1 to %d workers",
+                       request->n_endpoints, SC_MAX_STAGES);
+    if (request->n_incarnations != request->n_endpoints)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu incarnations for %zu endpoints; both are one per worker",
+                       request->n_incarnations, request->n_endpoints);
+    if (request->worker >= request->n_endpoints)
+        return SC_FAIL(SC_INVALID, "the assignment is for worker %u of %zu", request->worker, request->n_endpoints);
+    size_t n = request->n_endpoints;
+    self->endpoints = calloc(n, sizeof(char *));
+    self->incarnations = calloc(n, sizeof *self->incarnations);
+    self->speaks_with = calloc(n, sizeof *self->speaks_with);
+    if (!self->endpoints || !self->incarnations || !self->speaks_with)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment of %zu workers", n);
+    self->n_workers = (int)n;
+    self->worker = (int)request->worker;
+    for (size_t i = 0; i < n; i++) {
+        self->incarnations[i] = request->incarnations[i];
+        self->endpoints[i] = strdup(request->endpoints[i]);
+        if (!self->endpoints[i])
+            return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment of %zu workers", n);
+        for (size_t j = 0; j < i; j++)
+            if (self->incarnations[i] == self->incarnations[j])
+                return SC_FAIL(SC_INVALID, "workers %zu and %zu of the assignment have the same incarnation", j, i);
+    }
+    return SC_OK;
+}
+
+static sc_status parse_slices(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    size_t n = request->n_slices;
+    if (n == 0 || n % (size_t)self->n_workers != 0 || n / (size_t)self->n_workers > SC_MAX_CHUNKS)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu slices for %d workers; each has the same number, 1 to %d", n,
+                       self->n_workers, SC_MAX_CHUNKS);
+    self->slices = calloc(n, sizeof *self->slices);
+    if (!self->slices)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu slices", n);
+    self->n_stages = (int)n;
+    self->n_chunks = self->n_stages / self->n_workers;
+    int n_blocks = sc_model_n_blocks(&self->model), next = 0;
+    for (int v = 0; v < self->n_stages; v++) {
+        const Stagecoach__V1__Slice *slice = request->slices[v];
+        if (slice->first_block != (uint32_t)next || slice->n_blocks == 0 ||
+            slice->n_blocks > (uint32_t)(n_blocks - next))
+            return SC_FAIL(
+                SC_INVALID,
+                "stage %d holds %u blocks from block %u; the slices cover blocks 0 to %d in turn, at least one "
+                "each, and block %d is next",
+                v, slice->n_blocks, slice->first_block, n_blocks - 1, next);
+        self->slices[v] = (sc_slice){(int)slice->first_block, (int)slice->n_blocks};
+        next += (int)slice->n_blocks;
+    }
+    if (next != n_blocks)
+        return SC_FAIL(SC_INVALID, "the slices end before block %d of %d", next, n_blocks);
+    return SC_OK;
+}
+
+static sc_status parse_sizes(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    uint32_t B = request->micro_batch_size, T = request->sequence_length;
+    if (T == 0 || T > (uint32_t)self->model.context)
+        return SC_FAIL(SC_INVALID, "sequence_length is %u; the model's context allows 1 to %d", T, self->model.context);
+    enum { MAX_ROWS = 1 << 24 }; /* keeps B * T an int, with room */
+    if (B == 0 || B > MAX_ROWS / T)
+        return SC_FAIL(SC_INVALID, "micro_batch_size is %u; with %u tokens a sequence it is 1 to %u", B, T,
+                       MAX_ROWS / T);
+    self->B = (int)B;
+    self->T = (int)T;
+    return SC_OK;
+}
+
+static sc_status check_plan(const sc_assignment *self, int index, const sc_plan *plan)
+{
+    if (plan->n_workers != self->n_workers || plan->n_chunks != self->n_chunks)
+        return SC_FAIL(SC_INVALID, "plan %d is for %d workers of %d chunks, the assignment for %d of %d", index,
+                       plan->n_workers, plan->n_chunks, self->n_workers, self->n_chunks);
+    if (plan->mode == SC_PLAN_TRAIN && !self->train)
+        return SC_FAIL(SC_INVALID, "plan %d trains, but the assignment keeps no gradients", index);
+    const sc_action_list *list = &plan->workers[self->worker];
+    for (int i = 0; i < list->n; i++)
+        if (list->actions[i].kind == SC_ACT_REDUCE_GRAD)
+            return SC_FAIL(SC_INVALID, "plan %d reduces over replicas; this worker has none", index);
+    return sc_plan_validate(plan, sc_model_tied_param(&self->model) >= 0);
+}
+
+static sc_status parse_plans(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    enum { MAX_PLANS = 64 }; /* a run has two or three: training, evaluation, generation */
+    if (request->n_plans < 1 || request->n_plans > MAX_PLANS)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu plans; 1 to %d are allowed", request->n_plans, MAX_PLANS);
+    self->plans = calloc(request->n_plans, sizeof(sc_plan *));
+    if (!self->plans)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu plans", request->n_plans);
+    self->n_plans = (int)request->n_plans;
+    for (int i = 0; i < self->n_plans; i++) {
+        sc_status status = sc_plan_parse(request->plans[i], strlen(request->plans[i]), &self->plans[i]);
+        if (status == SC_OK)
+            status = check_plan(self, i, self->plans[i]);
+        if (status != SC_OK)
+            return SC_FAIL(status, "plan %d: %s", i, sc_status_message());
+        if (self->plans[i]->n_microbatches > self->max_microbatches)
+            self->max_microbatches = self->plans[i]->n_microbatches;
+    }
+    return SC_OK;
+}
+
+/* What one action brings to this worker, and from whom. */
+static void count_action(sc_assignment *self, sc_action action, sc_mailbox_limits *sum)
+{
+    int v = action.stage, last = self->n_stages - 1;
+    uint64_t ids = (uint64_t)self->B * (uint64_t)self->T * 4, activation = ids * (uint64_t)self->model.hidden;
+    int other = -1;
+    switch (action.kind) {
+    case SC_ACT_FORWARD:
+        sum->max_messages += v == last ? 2 : 1;
+        sum->max_bytes += (v == 0 ? ids : activation) + (v == last ? ids : 0);
+        break;
+    case SC_ACT_BACKWARD:
+    case SC_ACT_BACKWARD_INPUT:
+        sum->max_messages += v < last;
+        sum->max_bytes += v < last ? activation : 0;
+        break;
+    case SC_ACT_SEND_F:
+    case SC_ACT_RECV_B:
+        other = v + 1;
+        break;
+    case SC_ACT_SEND_B:
+    case SC_ACT_RECV_F:
+        other = v - 1;
+        break;
+    case SC_ACT_REDUCE_TIED:
+        other = last - v;
+        for (uint32_t part = 0; part < sc_assignment_tied_parts(self); part++)
+            sum->max_bytes += sc_assignment_tied_part_elements(self, part) * sizeof(float);
+        sum->max_messages += sc_assignment_tied_parts(self);
+        break;
+    case SC_ACT_BACKWARD_WEIGHT:
+    case SC_ACT_REDUCE_GRAD:
+    case SC_ACT_STEP:
+        break;
+    }
+    if (other >= 0 && sc_assignment_worker_of(self, other) != self->worker)
+        self->speaks_with[sc_assignment_worker_of(self, other)] = true;
+}
+
+static sc_status derive_traffic(sc_assignment *self)
+{
+    for (int i = 0; i < self->n_plans; i++) {
+        sc_mailbox_limits sum = {0};
+        const sc_action_list *list = &self->plans[i]->workers[self->worker];
+        for (int a = 0; a < list->n; a++)
+            count_action(self, list->actions[a], &sum);
+        if (sum.max_messages > self->limits.max_messages)
+            self->limits.max_messages = sum.max_messages;
+        if (sum.max_bytes > self->limits.max_bytes)
+            self->limits.max_bytes = sum.max_bytes;
+    }
+    self->limits.max_messages *= SC_STEPS_IN_FLIGHT;
+    self->limits.max_bytes *= SC_STEPS_IN_FLIGHT;
+    for (int w = 0; w < self->n_workers; w++)
+        if (self->speaks_with[w] && self->endpoints[w][0] == '\0')
+            return SC_FAIL(SC_INVALID, "worker %d has traffic with worker %d, whose endpoint is empty", self->worker,
+                           w);
+    return SC_OK;
+}
+
+sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_assignment **out)
+{
+    *out = NULL;
+    if (request->generation == 0)
+        return SC_FAIL(SC_INVALID, "the assignment's generation is 0; the first is 1");
+    sc_assignment *self = calloc(1, sizeof *self);
+    if (!self)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment");
+    atomic_init(&self->references, 1);
+    self->run = request->run;
+    self->generation = request->generation;
+    self->seed = request->seed;
+    self->fresh = request->fresh;
+    self->train = request->train;
+    self->resend_ms = request->resend_ms;
+    sc_status status;
+    SC_TRY_GOTO(status, parse_model(request->model, &self->model), failed);
+    SC_TRY_GOTO(status, parse_optimizer(request->optimizer, &self->optimizer), failed);
+    SC_TRY_GOTO(status, parse_workers(self, request), failed);
+    SC_TRY_GOTO(status, parse_slices(self, request), failed);
+    SC_TRY_GOTO(status, parse_sizes(self, request), failed);
+    SC_TRY_GOTO(status, parse_plans(self, request), failed);
+    SC_TRY_GOTO(status, derive_traffic(self), failed);
+    *out = self;
+    return SC_OK;
+failed:
+    sc_assignment_unref(&self);
+    return status;
+}

@@ -1,0 +1,70 @@
+/* An assignment: what an AssignRequest says, checked and in the worker's own terms.
+ *
+ * Mental model. The session parses it once and refuses every lie; from then on nobody checks it again. It never changes
+ * and is counted, as the session (which routes tensors by it) and the executor (which runs its plans) both hold it.
+ *
+ * Thread: any; the count is atomic. */
+#ifndef SC_ASSIGNMENT_H
+#define SC_ASSIGNMENT_H
+
+#include "proto/base/plan.h"
+#include "proto/stagecoach.pb-c.h"
+#include "worker/mailbox.h"
+#include "worker/stage.h"
+
+#include <stdatomic.h>
+
+enum {
+    SC_COORDINATOR = -1,                          /* stands where a rank does */
+    SC_TIED_PART_ELEMENTS = (4 << 20) / 4,        /* the tied gradient crosses in parts of at most 4 MiB */
+    SC_MAX_QUEUED_STEPS = 2,                      /* RunSteps that may wait behind the running one */
+    SC_STEPS_IN_FLIGHT = SC_MAX_QUEUED_STEPS + 2, /* of which tensors may lie here: those, the running one, the next */
+};
+
+typedef struct sc_assignment {
+    atomic_int references;
+    uint64_t run, generation, seed;
+    int worker; /* this worker's rank */
+    int n_workers, n_chunks, n_stages;
+    int n_plans;
+    sc_plan **plans;
+    sc_slice *slices;       /* [n_stages] */
+    char **endpoints;       /* [n_workers] */
+    uint64_t *incarnations; /* [n_workers] */
+    sc_model model;
+    sc_optimizer optimizer;
+    int B, T;
+    bool fresh, train;
+    uint32_t resend_ms;
+    /* what follows from the above */
+    int max_microbatches;
+    bool *speaks_with;        /* [n_workers]: some plan has traffic between it and this worker */
+    sc_mailbox_limits limits; /* what SC_STEPS_IN_FLIGHT steps can have in flight to this worker */
+} sc_assignment;
+
+/* Returns owned, with one reference. Errors: SC_INVALID or SC_FAILED_PRECONDITION naming the field, SC_RESOURCE_EXHAUSTED. */
+sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_assignment **out);
+sc_assignment *sc_assignment_ref(sc_assignment *self);
+void sc_assignment_unref(sc_assignment **self_p); /* NULL is fine */
+
+static inline int sc_assignment_worker_of(const sc_assignment *self, int stage)
+{
+    return stage % self->n_workers;
+}
+
+/* The most micro-batches that any plan has at `stage` at once: between their forward and the end of their backward (in
+ * a forward-only plan one), and between their input and their weight gradient. */
+void sc_assignment_in_flight(const sc_assignment *self, int stage, int *max_alive, int *max_split);
+
+/* Pieces of the tied gradient's exchange, 0 if the model ties nothing; and the elements of one. */
+uint32_t sc_assignment_tied_parts(const sc_assignment *self);
+uint64_t sc_assignment_tied_part_elements(const sc_assignment *self, uint32_t part);
+
+/* The rank that sends the tensor `name`, SC_COORDINATOR among them. */
+int sc_assignment_sender(const sc_assignment *self, const sc_tensor_name *name);
+/* Whether a tensor that came is one that this worker can be sent, of the type and shape that the model says.
+ * Errors: SC_INVALID saying what was expected. */
+sc_status sc_assignment_check_tensor(const sc_assignment *self, const sc_tensor_name *name, sc_dtype dtype,
+                                     const sc_shape *shape);
+
+#endif

@@ -1,0 +1,463 @@
+/* The walk down a plan's action list. Names of tensors: see TensorName in stagecoach.proto. */
+#include "worker/executor_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define KIND(name) STAGECOACH__V1__TENSOR_KIND__##name
+
+typedef struct walk {
+    sc_executor *self;
+    const sc_assignment *assignment;
+    const sc_plan *plan;
+    const sc_run_step *step;
+    uint64_t epoch;
+    sc_executor_event *done; /* where the results go */
+    sc_stage_step stage_step;
+} walk;
+
+/* ---- what it is doing, as one word for the network thread ---- */
+
+static uint64_t pack_action(sc_action action)
+{
+    return (uint64_t)(action.kind + 1) << 48 | (uint64_t)action.stage << 24 | (uint64_t)(action.microbatch + 1);
+}
+
+const char *sc_executor_doing_text(uint64_t doing, char *text, size_t text_bytes)
+{
+    if (doing == 0) {
+        snprintf(text, text_bytes, "idle");
+        return text;
+    }
+    sc_action action = {
+        .kind = (sc_action_kind)((doing >> 48) - 1),
+        .stage = (int)(doing >> 24 & 0xFFFFFF),
+        .microbatch = (int)(doing & 0xFFFFFF) - 1,
+    };
+    return sc_action_text(action, text, text_bytes);
+}
+
+/* ---- micro-batches in hand ---- */
+
+static sc_stage *stage_of(const walk *w, int v)
+{
+    return w->self->stages[v / w->assignment->n_workers];
+}
+
+static sc_cell *cell_of(const walk *w, int v, int m)
+{
+    return &w->self->cells[v / w->assignment->n_workers * w->assignment->max_microbatches + m];
+}
+
+void sc_executor_clear_cells(sc_executor *self)
+{
+    if (!self->cells)
+        return;
+    for (int i = 0; i < self->assignment->n_chunks * self->assignment->max_microbatches; i++) {
+        sc_cell *cell = &self->cells[i];
+        sc_tensor_message_clear(&cell->activation_in);
+        sc_tensor_message_clear(&cell->gradient_in);
+        sc_buffer_unref(&cell->activation_out);
+        sc_buffer_unref(&cell->gradient_out);
+    }
+}
+
+static sc_tensor_name name_of(const walk *w, int stage, int microbatch, uint32_t kind, uint32_t part)
+{
+    return (sc_tensor_name){
+        .generation = w->assignment->generation,
+        .step = w->step->step,
+        .microbatch = (uint32_t)microbatch,
+        .stage = (uint32_t)stage,
+        .kind = kind,
+        .part = part,
+    };
+}
+
+/* ---- to and from others ---- */
+
+static sc_status post_tensor(const walk *w, sc_executor_event_kind kind, int worker, sc_tensor_message *message)
+{
+    sc_executor_event *event = calloc(1, sizeof *event);
+    if (!event) {
+        sc_tensor_message_clear(message);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an event");
+    }
+    event->kind = kind;
+    event->epoch = w->epoch;
+    event->worker = worker;
+    event->tensor = *message;
+    sc_executor_post(w->self, event);
+    return SC_OK;
+}
+
+/* Takes a tensor from the mailbox. A wait that outlasts half a resend is reported, so that the network thread asks for
+ * what may have been lost. */
+static sc_status await(const walk *w, sc_tensor_name name, sc_tensor_message *out)
+{
+    sc_mailbox *mailbox = w->self->options.mailbox;
+    uint64_t start = sc_clock_ns(&w->self->options.clock);
+    sc_status status = sc_mailbox_wait(mailbox, w->epoch, &name, (int)(w->assignment->resend_ms / 2), out);
+    if (status == SC_DEADLINE_EXCEEDED) {
+        sc_tensor_message awaited = {.name = name};
+        SC_TRY(post_tensor(w, SC_EVENT_AWAIT, sc_assignment_sender(w->assignment, &name), &awaited));
+        status = sc_mailbox_wait(mailbox, w->epoch, &name, -1, out);
+    }
+    w->done->times.wait += sc_clock_seconds_since(&w->self->options.clock, start);
+    return status;
+}
+
+/* Takes the buffer, a (B,T,C) tensor for `stage` on this worker. */
+static sc_status hand_over(const walk *w, int stage, int microbatch, uint32_t kind, const sc_cell *cell,
+                           sc_buffer **buffer_p)
+{
+    sc_tensor_message message = {
+        .name = name_of(w, stage, microbatch, kind, 0),
+        .dtype = SC_F32,
+        .shape = SC_SHAPE(cell->B, cell->T, w->assignment->model.hidden),
+        .payload = *buffer_p,
+    };
+    *buffer_p = NULL;
+    return sc_mailbox_put(w->self->options.mailbox, w->epoch, &message);
+}
+
+/* Takes the buffer, a (B,T,C) tensor for `stage` on another worker. */
+static sc_status send_to(const walk *w, int stage, int microbatch, uint32_t kind, const sc_cell *cell,
+                         sc_buffer **buffer_p)
+{
+    sc_tensor_message message = {
+        .name = name_of(w, stage, microbatch, kind, 0),
+        .dtype = SC_F32,
+        .shape = SC_SHAPE(cell->B, cell->T, w->assignment->model.hidden),
+        .payload = *buffer_p,
+    };
+    *buffer_p = NULL;
+    return post_tensor(w, SC_EVENT_SEND, sc_assignment_worker_of(w->assignment, stage), &message);
+}
+
+/* ---- forward ---- */
+
+/* Waits for what F needs: the tokens, or the stage before's output, and at the last stage the targets. */
+static sc_status gather_inputs(const walk *w, int v, int m, sc_tensor_message *input, sc_tensor_message *targets)
+{
+    sc_cell *cell = cell_of(w, v, m);
+    if (v == 0) {
+        SC_TRY(await(w, name_of(w, 0, m, KIND(TOKENS), 0), input));
+    } else if (sc_plan_sends(w->plan)) {
+        *input = cell->activation_in;
+        cell->activation_in = (sc_tensor_message){0};
+    } else {
+        SC_TRY(await(w, name_of(w, v, m, KIND(ACTIVATION), 0), input));
+    }
+    cell->B = (int)input->shape.dims[0];
+    cell->T = (int)input->shape.dims[1];
+    if (v == w->assignment->n_stages - 1 && !w->step->want_logits) {
+        SC_TRY(await(w, name_of(w, v, m, KIND(TARGETS), 0), targets));
+        if (targets->shape.dims[0] != cell->B || targets->shape.dims[1] != cell->T)
+            return SC_FAIL(SC_INVALID, "the targets are (%d,%d), the stage's input has (%d,%d)",
+                           (int)targets->shape.dims[0], (int)targets->shape.dims[1], cell->B, cell->T);
+    }
+    return SC_OK;
+}
+
+/* What the last stage makes of a micro-batch: a loss, or rows of logits. */
+static sc_status take_result(const walk *w, int v, int m)
+{
+    sc_stage *stage = stage_of(w, v);
+    if (!w->step->want_logits) {
+        uint64_t n_targets;
+        return sc_stage_take_loss(stage, m, &w->done->loss_sums[m], &n_targets);
+    }
+    float *logits = sc_buffer_data(w->done->payload);
+    size_t row = (size_t)m * (size_t)w->assignment->B;
+    return sc_stage_take_logits(stage, m, logits + row * (size_t)w->assignment->model.vocab);
+}
+
+static sc_status compute_forward(const walk *w, int v, int m, const sc_tensor_message *input,
+                                 const sc_tensor_message *targets)
+{
+    sc_stage *stage = stage_of(w, v);
+    sc_cell *cell = cell_of(w, v, m);
+    const void *data = sc_buffer_data(input->payload);
+    if (v == 0)
+        SC_TRY(sc_stage_put_tokens(stage, m, data, cell->B, cell->T));
+    else
+        SC_TRY(sc_stage_put_activation(stage, m, data, cell->B, cell->T));
+    if (targets->payload)
+        SC_TRY(sc_stage_put_targets(stage, m, sc_buffer_data(targets->payload), cell->B, cell->T));
+    uint32_t first_row = (uint32_t)m * (uint32_t)w->assignment->B;
+    SC_TRY(sc_stage_forward(stage, m, first_row, &w->stage_step));
+    if (v == w->assignment->n_stages - 1) {
+        SC_TRY(take_result(w, v, m));
+    } else {
+        /* Now and not at SEND_F: the stage keeps its output only until its next forward, which may come first. */
+        size_t bytes = (size_t)cell->B * (size_t)cell->T * (size_t)w->assignment->model.hidden * sizeof(float);
+        SC_TRY(sc_buffer_get(w->self->pool, bytes, &cell->activation_out));
+        SC_TRY(sc_stage_take_activation(stage, m, sc_buffer_data(cell->activation_out)));
+    }
+    if (w->plan->mode == SC_PLAN_FORWARD)
+        sc_stage_finish(stage, m);
+    return w->self->options.ops->stream_sync(w->self->stream);
+}
+
+static sc_status act_forward(const walk *w, int v, int m)
+{
+    sc_tensor_message input = {0}, targets = {0};
+    sc_status status = gather_inputs(w, v, m, &input, &targets);
+    if (status == SC_OK) {
+        uint64_t start = sc_clock_ns(&w->self->options.clock);
+        status = compute_forward(w, v, m, &input, &targets);
+        w->done->times.forward += sc_clock_seconds_since(&w->self->options.clock, start);
+    }
+    sc_tensor_message_clear(&input);
+    sc_tensor_message_clear(&targets);
+    sc_cell *cell = cell_of(w, v, m);
+    if (status == SC_OK && cell->activation_out && !sc_plan_sends(w->plan))
+        status = hand_over(w, v + 1, m, KIND(ACTIVATION), cell, &cell->activation_out);
+    return status;
+}
+
+/* ---- backward ---- */
+
+static sc_status compute_backward(const walk *w, sc_action action, const sc_tensor_message *gradient)
+{
+    int v = action.stage, m = action.microbatch;
+    sc_stage *stage = stage_of(w, v);
+    sc_cell *cell = cell_of(w, v, m);
+    if (gradient->payload)
+        SC_TRY(sc_stage_put_gradient(stage, m, sc_buffer_data(gradient->payload)));
+    if (action.kind == SC_ACT_BACKWARD)
+        SC_TRY(sc_stage_backward(stage, m));
+    else
+        SC_TRY(sc_stage_backward_input(stage, m));
+    if (v > 0) {
+        size_t bytes = (size_t)cell->B * (size_t)cell->T * (size_t)w->assignment->model.hidden * sizeof(float);
+        SC_TRY(sc_buffer_get(w->self->pool, bytes, &cell->gradient_out));
+        SC_TRY(sc_stage_take_gradient(stage, m, sc_buffer_data(cell->gradient_out)));
+    }
+    return w->self->options.ops->stream_sync(w->self->stream);
+}
+
+/* B and I. */
+static sc_status act_backward(const walk *w, sc_action action)
+{
+    int v = action.stage, m = action.microbatch;
+    sc_cell *cell = cell_of(w, v, m);
+    sc_tensor_message gradient = {0};
+    if (v < w->assignment->n_stages - 1) {
+        if (sc_plan_sends(w->plan)) {
+            gradient = cell->gradient_in;
+            cell->gradient_in = (sc_tensor_message){0};
+        } else {
+            SC_TRY(await(w, name_of(w, v, m, KIND(GRADIENT), 0), &gradient));
+        }
+        if (gradient.shape.dims[0] != cell->B || gradient.shape.dims[1] != cell->T) {
+            sc_tensor_message_clear(&gradient);
+            return SC_FAIL(SC_INVALID, "the gradient's shape is not the activation's, (%d,%d,%d)", cell->B, cell->T,
+                           w->assignment->model.hidden);
+        }
+    }
+    uint64_t start = sc_clock_ns(&w->self->options.clock);
+    sc_status status = compute_backward(w, action, &gradient);
+    w->done->times.backward += sc_clock_seconds_since(&w->self->options.clock, start);
+    sc_tensor_message_clear(&gradient);
+    if (status == SC_OK && cell->gradient_out && !sc_plan_sends(w->plan))
+        status = hand_over(w, v - 1, m, KIND(GRADIENT), cell, &cell->gradient_out);
+    return status;
+}
+
+static sc_status act_backward_weight(const walk *w, int v, int m)
+{
+    uint64_t start = sc_clock_ns(&w->self->options.clock);
+    SC_TRY(sc_stage_backward_weight(stage_of(w, v), m));
+    SC_TRY(w->self->options.ops->stream_sync(w->self->stream));
+    w->done->times.backward += sc_clock_seconds_since(&w->self->options.clock, start);
+    return SC_OK;
+}
+
+/* ---- the tied matrix ---- */
+
+static sc_status read_tied_part(const walk *w, int v, uint32_t part, sc_buffer **out)
+{
+    uint64_t n = sc_assignment_tied_part_elements(w->assignment, part);
+    SC_TRY(sc_buffer_get(w->self->pool, n * sizeof(float), out));
+    sc_status status =
+        sc_stage_read_tied(stage_of(w, v), (uint64_t)part * SC_TIED_PART_ELEMENTS, n, sc_buffer_data(*out));
+    if (status != SC_OK)
+        sc_buffer_unref(out);
+    return status;
+}
+
+static sc_status add_tied_part(const walk *w, int v, uint32_t part, sc_buffer *other)
+{
+    return sc_stage_add_tied(stage_of(w, v), (uint64_t)part * SC_TIED_PART_ELEMENTS,
+                             sc_assignment_tied_part_elements(w->assignment, part), sc_buffer_data(other));
+}
+
+/* Two stages of this worker. Both sides are read before either is changed. */
+static sc_status reduce_tied_here(const walk *w, int v, int other)
+{
+    for (uint32_t part = 0; part < sc_assignment_tied_parts(w->assignment); part++) {
+        sc_buffer *a = NULL, *b = NULL;
+        sc_status status = read_tied_part(w, v, part, &a);
+        if (status == SC_OK)
+            status = read_tied_part(w, other, part, &b);
+        if (status == SC_OK)
+            status = add_tied_part(w, v, part, b);
+        if (status == SC_OK)
+            status = add_tied_part(w, other, part, a);
+        sc_buffer_unref(&a);
+        sc_buffer_unref(&b);
+        SC_TRY(status);
+    }
+    return SC_OK;
+}
+
+/* All parts go out before the first is awaited, so the two directions overlap. */
+static sc_status reduce_tied_with_peer(const walk *w, int v, int other)
+{
+    uint32_t n_parts = sc_assignment_tied_parts(w->assignment);
+    for (uint32_t part = 0; part < n_parts; part++) {
+        sc_tensor_message message = {
+            .name = name_of(w, other, 0, KIND(TIED_GRADIENT), part),
+            .dtype = SC_F32,
+            .shape = SC_SHAPE((int64_t)sc_assignment_tied_part_elements(w->assignment, part)),
+        };
+        SC_TRY(read_tied_part(w, v, part, &message.payload));
+        SC_TRY(post_tensor(w, SC_EVENT_SEND, sc_assignment_worker_of(w->assignment, other), &message));
+    }
+    for (uint32_t part = 0; part < n_parts; part++) {
+        sc_tensor_message theirs = {0};
+        SC_TRY(await(w, name_of(w, v, 0, KIND(TIED_GRADIENT), part), &theirs));
+        sc_status status = add_tied_part(w, v, part, theirs.payload);
+        sc_tensor_message_clear(&theirs);
+        SC_TRY(status);
+    }
+    return SC_OK;
+}
+
+static sc_status act_reduce_tied(const walk *w, int v)
+{
+    int last = w->assignment->n_stages - 1, other = last - v;
+    if (last == 0)
+        return sc_stage_reduce_tied_local(stage_of(w, v));
+    if (sc_plan_sends(w->plan))
+        return reduce_tied_with_peer(w, v, other);
+    /* On one worker the last stage's action does the work for both: both have all their gradients by then. */
+    return v == last ? reduce_tied_here(w, v, other) : SC_OK;
+}
+
+/* ---- the vote ---- */
+
+static sc_status act_step(const walk *w)
+{
+    int n = 0;
+    for (int k = 0; k < w->assignment->n_chunks; k++)
+        n += sc_stage_n_norms(w->self->stages[k]);
+    w->done->ordinals = calloc((size_t)n + 1, sizeof(int));
+    w->done->sum_squares = calloc((size_t)n + 1, sizeof(double));
+    if (!w->done->ordinals || !w->done->sum_squares)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d norms", n);
+    for (int k = 0; k < w->assignment->n_chunks; k++) {
+        int at = w->done->n_norms;
+        SC_TRY(sc_stage_norms(w->self->stages[k], w->done->ordinals + at, w->done->sum_squares + at));
+        w->done->n_norms += sc_stage_n_norms(w->self->stages[k]);
+    }
+    return SC_OK;
+}
+
+/* ---- the walk ---- */
+
+static sc_status act(const walk *w, sc_action action)
+{
+    int v = action.stage, m = action.microbatch;
+    sc_cell *cell = m >= 0 ? cell_of(w, v, m) : NULL;
+    switch (action.kind) {
+    case SC_ACT_FORWARD:
+        return act_forward(w, v, m);
+    case SC_ACT_BACKWARD:
+    case SC_ACT_BACKWARD_INPUT:
+        return act_backward(w, action);
+    case SC_ACT_BACKWARD_WEIGHT:
+        return act_backward_weight(w, v, m);
+    case SC_ACT_SEND_F:
+        return send_to(w, v + 1, m, KIND(ACTIVATION), cell, &cell->activation_out);
+    case SC_ACT_SEND_B:
+        return send_to(w, v - 1, m, KIND(GRADIENT), cell, &cell->gradient_out);
+    case SC_ACT_RECV_F:
+        return await(w, name_of(w, v, m, KIND(ACTIVATION), 0), &cell->activation_in);
+    case SC_ACT_RECV_B:
+        return await(w, name_of(w, v, m, KIND(GRADIENT), 0), &cell->gradient_in);
+    case SC_ACT_REDUCE_TIED:
+        return act_reduce_tied(w, v);
+    case SC_ACT_STEP:
+        return act_step(w);
+    case SC_ACT_REDUCE_GRAD:
+        break;
+    }
+    return SC_FAIL(SC_INTERNAL, "the assignment should have been refused: it reduces over replicas");
+}
+
+/* Where the results go, before the first action needs the place. */
+static sc_status prepare_results(const walk *w)
+{
+    const sc_assignment *assignment = w->assignment;
+    if (sc_assignment_worker_of(assignment, assignment->n_stages - 1) != assignment->worker)
+        return SC_OK;
+    if (w->step->want_logits) {
+        size_t rows = (size_t)w->plan->n_microbatches * (size_t)assignment->B;
+        size_t bytes = rows * (size_t)assignment->model.vocab * sizeof(float);
+        SC_TRY(sc_buffer_get(w->self->pool, bytes, &w->done->payload));
+        memset(sc_buffer_data(w->done->payload), 0, bytes);
+        return SC_OK;
+    }
+    w->done->loss_sums = calloc((size_t)w->plan->n_microbatches, sizeof(double));
+    if (!w->done->loss_sums)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d losses", w->plan->n_microbatches);
+    w->done->n_loss_sums = w->plan->n_microbatches;
+    return SC_OK;
+}
+
+sc_status sc_executor_run_plan(sc_executor *self, const sc_command *command)
+{
+    const sc_assignment *assignment = self->assignment;
+    const sc_plan *plan = assignment->plans[command->run.plan];
+    bool trains = plan->mode == SC_PLAN_TRAIN;
+    walk w = {
+        .self = self,
+        .assignment = assignment,
+        .plan = plan,
+        .step = &command->run,
+        .epoch = command->epoch,
+        .done = command->done,
+        .stage_step =
+            {
+                .train = trains,
+                .seed = assignment->seed,
+                .optimizer_step = command->run.optimizer_step,
+                .loss_scale = trains ? 1.0f / (float)command->run.n_targets : 1.0f,
+            },
+    };
+    uint64_t start = sc_clock_ns(&self->options.clock);
+    atomic_store(&self->step, command->run.step);
+    sc_status status = prepare_results(&w);
+    const sc_action_list *list = &plan->workers[assignment->worker];
+    for (int i = 0; status == SC_OK && i < list->n; i++) {
+        char text[32];
+        atomic_store(&self->doing, pack_action(list->actions[i]));
+        if (sc_mailbox_is_current(self->options.mailbox, command->epoch))
+            status = act(&w, list->actions[i]);
+        else
+            status = SC_FAIL(SC_CANCELLED, "the assignment has ended");
+        if (status != SC_OK)
+            status = SC_FAIL(status, "step %" PRIu64 ", %s: %s", command->run.step,
+                             sc_action_text(list->actions[i], text, sizeof text), sc_status_message());
+        else
+            atomic_fetch_add(&self->actions_done, 1);
+    }
+    atomic_store(&self->doing, 0);
+    command->done->times.step = sc_clock_seconds_since(&self->options.clock, start);
+    return status;
+}
