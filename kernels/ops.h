@@ -48,13 +48,14 @@ typedef struct sc_attention_shape {
 
 typedef struct sc_adamw {
     float learning_rate, beta1, beta2, epsilon, weight_decay;
-    float grad_scale;  /* the clip scale: g = grad_scale * grad */
-    int64_t step;      /* 1 for the first: bias corrections 1 - beta^step, computed in double */
+    float grad_scale; /* the clip scale: g = grad_scale * grad */
+    int64_t step;     /* 1 for the first: bias corrections 1 - beta^step, computed in double */
 } sc_adamw;
 
 typedef struct sc_sgd {
-    float learning_rate, momentum, weight_decay, grad_scale; /* torch.optim.SGD: v = momentum v + (g + wd w); w -= lr v */
-    int64_t step; /* 1 for the first: v = g then */
+    float learning_rate, momentum, weight_decay,
+        grad_scale; /* torch.optim.SGD: v = momentum v + (g + wd w); w -= lr v */
+    int64_t step;   /* 1 for the first: v = g then */
 } sc_sgd;
 
 typedef struct sc_ops {
@@ -105,8 +106,8 @@ typedef struct sc_ops {
     sc_status (*linear_activation_forward)(sc_stream *s, float *act, float *y, const float *x, const float *w,
                                            const float *b, int N, int Cin, int Cout, sc_layout layout, sc_activation f);
     /* dx (N,Cin) = dy W^T. */
-    sc_status (*linear_backward_input)(sc_stream *s, float *dx, const float *dy, const float *w, int N, int Cin, int Cout,
-                                       sc_layout layout);
+    sc_status (*linear_backward_input)(sc_stream *s, float *dx, const float *dy, const float *w, int N, int Cin,
+                                       int Cout, sc_layout layout);
     /* dx, then dx *= f'(y): y (N,Cin) is the input of the activation that fed this layer. */
     sc_status (*linear_activation_backward_input)(sc_stream *s, float *dx, const float *y, const float *dy,
                                                   const float *w, int N, int Cin, int Cout, sc_layout layout,
@@ -118,8 +119,8 @@ typedef struct sc_ops {
     /* --- attention: softmax (q k^T / sqrt (HS) + mask), dropout, times v; in blocks, no T x T matrix in memory -----------
      * qkv (B,T,3C) holds q, k, v side by side, each (NH,HS); out (B,T,C); lse (B,NH,T): log of the sum of exponentials.
      * Source: Dao 2023 (FlashAttention-2), the CPU's blocking our own. */
-    sc_status (*attention_forward)(sc_stream *s, float *out, float *lse, const float *qkv, const sc_attention_shape *shape,
-                                   const sc_dropout *dropout);
+    sc_status (*attention_forward)(sc_stream *s, float *out, float *lse, const float *qkv,
+                                   const sc_attention_shape *shape, const sc_dropout *dropout);
     /* dqkv (B,T,3C) =. */
     sc_status (*attention_backward)(sc_stream *s, float *dqkv, const float *dout, const float *qkv, const float *out,
                                     const float *lse, const sc_attention_shape *shape, const sc_dropout *dropout);
