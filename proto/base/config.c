@@ -43,6 +43,32 @@ void sc_config_mistake(sc_config_draft *draft, sc_place place, const char *key, 
     draft->n_told++;
 }
 
+void sc_config_unknown(sc_config_draft *draft, sc_place place, const char *path)
+{
+    if (!sc_config_has_room(draft)) { /* only counted: a file of nothing but mistakes is read in linear time */
+        sc_config_mistake(draft, place, NULL, "unknown key");
+        return;
+    }
+    char section_name[32], names[512], hint[96] = "";
+    const char *dot = strchr(path, '.');
+    snprintf(section_name, sizeof section_name, "%.*s", (int)(dot ? dot - path : 0), path);
+    int section = sc_config_find_section(section_name);
+    const char *nearest = sc_config_nearest(path);
+    if (nearest)
+        snprintf(hint, sizeof hint, " (did you mean %s?)", nearest);
+    if (section >= 0 && draft->listed[section]) {
+        sc_config_mistake(draft, place, path, "unknown key%s", hint);
+        return;
+    }
+    if (section >= 0)
+        draft->listed[section] = true;
+    sc_config_names(section, names, sizeof names);
+    if (section < 0)
+        sc_config_mistake(draft, place, path, "unknown section%s; allowed: %s", hint, names);
+    else
+        sc_config_mistake(draft, place, path, "unknown key%s; allowed in %s: %s", hint, section_name, names);
+}
+
 static sc_status put_defaults(sc_config_draft *draft)
 {
     for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
