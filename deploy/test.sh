@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# All tests, on a fresh Debian machine: installs what is missing, builds every preset, runs what belongs to each.
+#   deploy/test.sh          everything
+#   deploy/test.sh release  one preset alone (release, asan, tsan, fuzz, cuda)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+deploy/setup.sh --tests
+
+run() {
+  local preset=$1; shift
+  echo "== $preset"
+  deploy/build.sh "$preset"
+  [ $# -eq 0 ] || ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"
+}
+
+for preset in "${@:-release asan tsan fuzz cuda}"; do
+  for name in $preset; do
+    case $name in
+      release) run release ;;&
+      release) ctest --test-dir build/release --output-on-failure --no-tests=error ;;
+      asan)    run asan -L 'unit|sim|backend|e2e' ;;
+      tsan)    run tsan -L 'unit|sim|e2e' ;;
+      fuzz)    run fuzz -L fuzz ;;
+      cuda)    run cuda ;;
+      *)       echo "deploy/test.sh: no preset is called $name" >&2; exit 2 ;;
+    esac
+  done
+done

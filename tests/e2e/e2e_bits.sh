@@ -1,0 +1,28 @@
+# The promise: losses, norms and final weights are identical to the bit for any number of workers, schedule and threads.
+. "$(dirname "$0")/lib.sh" "$@"
+write_config
+
+run() { # NAME WORKERS SCHEDULE THREADS
+  expect 0 stagecoach train config.yaml --workers "$2" --threads "$4" --set pipeline.schedule="$3" --run-dir "$1"
+}
+
+run reference 1 1f1b 1
+numbers reference >reference.txt
+[ "$(grep -c '"step"' reference/events.jsonl)" -ge 6 ] || fail "six steps were expected"
+grep -q '"event":"eval"' reference/events.jsonl || fail "no evaluation"
+
+for workers in 1 2 3 4; do
+  for schedule in gpipe 1f1b; do
+    for threads in 1 2; do
+      name=w$workers-$schedule-t$threads
+      run "$name" "$workers" "$schedule" "$threads"
+      numbers "$name" | cmp - reference.txt || fail "$name: other losses or norms"
+      cmp "$name/final/model.safetensors" reference/final/model.safetensors || fail "$name: other weights"
+    done
+  done
+done
+
+# The test could fail: another seed gives other numbers.
+expect 0 stagecoach train config.yaml --set run.seed=8 --run-dir seed8
+numbers seed8 | cmp -s - reference.txt && fail "another seed gave the same losses"
+exit 0

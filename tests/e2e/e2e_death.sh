@@ -1,0 +1,55 @@
+# A worker's death ends `train` with one clear line; nothing outlives the run, whatever ends it.
+. "$(dirname "$0")/lib.sh" "$@"
+write_config
+long=(--set train.steps=1000000 --set train.eval_every=0 --workers 3 --threads 1)
+
+pids_of() { # the workers that a run's event log names, as host:pid
+  sed -n 's/.*"worker_joined".*"name":"[^":]*:\([0-9]*\)".*/\1/p' "$1/events.jsonl"
+}
+
+# killed in the middle of a step
+stagecoach train config.yaml "${long[@]}" --run-dir killed >out 2>err &
+train=$!
+wait_for killed/events.jsonl '"event":"step","?.*"step":3,'
+mapfile -t workers < <(pids_of killed)
+[ ${#workers[@]} -eq 3 ] || fail "three workers were expected"
+kill -9 "${workers[1]}"
+code=0
+wait $train || code=$?
+[ $code -eq 1 ] || fail "train exited with $code instead of 1"
+says err "worker" "(pid ${workers[1]})" 'was killed by signal 9 (Killed)' 'killed/logs/worker-'
+[ "$(grep -c 'was killed by signal 9' err)" -eq 1 ] || fail "the death is reported more than once"
+grep -q '"event":"run_finished".*"UNAVAILABLE"' killed/events.jsonl || fail "the event log does not say how it ended"
+all_gone "${workers[@]}"
+
+# the coordinator killed: its workers end too
+stagecoach train config.yaml "${long[@]}" --run-dir orphans >out 2>err &
+train=$!
+wait_for orphans/events.jsonl '"step":2,'
+mapfile -t workers < <(pids_of orphans)
+kill -9 $train
+all_gone "${workers[@]}"
+
+# SIGTERM: the step is finished, the weights are kept, exit 0
+stagecoach train config.yaml "${long[@]}" --run-dir stopped >out 2>err &
+train=$!
+wait_for stopped/events.jsonl '"step":2,'
+mapfile -t workers < <(pids_of stopped)
+kill -TERM $train
+wait $train || { cat out err; fail "train did not exit with 0 after SIGTERM"; }
+says out 'stopped after step' 'the weights are in'
+[ -s stopped/final/model.safetensors ] || fail "no weights were kept"
+all_gone "${workers[@]}"
+expect 0 stagecoach generate stopped --prompt "A" --tokens 3
+
+# a worker that is asked to end says so
+stagecoach train config.yaml "${long[@]}" --run-dir left >out 2>err &
+train=$!
+wait_for left/events.jsonl '"step":2,'
+mapfile -t workers < <(pids_of left)
+kill -TERM "${workers[0]}"
+code=0
+wait $train || code=$?
+[ $code -eq 1 ] || fail "train exited with $code instead of 1"
+grep -qE 'left the run|exited with code 0' err || { cat err; fail "the leaving is not reported"; }
+all_gone "${workers[@]}"

@@ -1,0 +1,67 @@
+# What the end-to-end tests share. Sourced as:   . "$(dirname "$0")/lib.sh" "$@"
+set -euo pipefail
+bin=$1
+work=$2
+sources=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+rm -rf "$work"
+mkdir -p "$work"
+cd "$work"
+export PATH="$bin:$PATH"
+export SC_LOG=warn
+
+# Nothing that a test started outlives it.
+trap 'jobs -p | xargs -r kill -9 2>/dev/null' EXIT
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+# A small GPT with dropout on real text; five blocks, so up to five stages.
+write_config() {
+  head -c 60000 "$sources/deploy/configs/data/shakespeare.txt" >text.txt
+  cat >config.yaml <<'YAML'
+run:      {dir: run, seed: 7}
+model:    {family: gpt2, layers: 3, heads: 2, hidden: 32, context: 32, dropout: 0.2}
+data:     {train: [text.txt], tokenizer: char, validation_share: 0.1}
+train:    {steps: 6, batch_size: 8, micro_batch_size: 2, learning_rate: 1.0e-2, warmup_steps: 2, clip_norm: 1.0,
+           eval_every: 3, eval_batches: 2}
+pipeline: {schedule: 1f1b}
+YAML
+}
+
+# The losses, gradient norms and validation losses of a run directory, as they were written.
+numbers() {
+  grep -oE '"(event":"(step|eval)|step|loss|grad_norm)"?:[^,}]*' "$1/events.jsonl"
+}
+
+# expect CODE COMMAND...: runs it, its output in ./out and ./err.
+expect() {
+  local wanted=$1 code=0
+  shift
+  "$@" >out 2>err || code=$?
+  [ "$code" -eq "$wanted" ] || { cat out err >&2; fail "exit code $code instead of $wanted: $*"; }
+}
+
+# says FILE TEXT...: each text is in the file.
+says() {
+  local file=$1 text
+  shift
+  for text in "$@"; do
+    grep -qF -- "$text" "$file" || { cat "$file" >&2; fail "$file does not say: $text"; }
+  done
+}
+
+# Waits until a line of a file (which need not be there yet) matches.
+wait_for() {
+  local file=$1 pattern=$2
+  timeout 120 grep -qm1 -E -- "$pattern" <(tail -n +1 -F "$file" 2>/dev/null) || fail "no line matching $pattern came in $file"
+}
+
+# Passes if none of these pids is a running process within ten seconds.
+all_gone() {
+  local pid
+  for pid in "$@"; do
+    timeout 10 tail --pid="$pid" -f /dev/null || fail "process $pid is still there"
+  done
+}
