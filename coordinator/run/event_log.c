@@ -1,0 +1,263 @@
+#include "coordinator/run/event_log.h"
+
+#include "coordinator/data/files.h"
+#include "coordinator/data/utf8.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct sc_event_log {
+    char *path;
+    int fd;
+    bool torn; /* the file's last line has no newline */
+};
+
+sc_status sc_event_log_open(const char *path, sc_event_log **out)
+{
+    *out = NULL;
+    sc_event_log *self = calloc(1, sizeof *self);
+    char *copy = strdup(path);
+    if (!self || !copy) {
+        free(self);
+        free(copy);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for the event log", path);
+    }
+    *self = (sc_event_log){.path = copy, .fd = open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644)};
+    if (self->fd < 0) {
+        int error = errno;
+        sc_event_log_close(&self);
+        return SC_FAIL(sc_files_status(error), "%s: cannot be opened: %s", path, strerror(error));
+    }
+    off_t end = lseek(self->fd, 0, SEEK_END);
+    char last;
+    self->torn = end > 0 && pread(self->fd, &last, 1, end - 1) == 1 && last != '\n';
+    *out = self;
+    return SC_OK;
+}
+
+void sc_event_log_close(sc_event_log **self_p)
+{
+    sc_event_log *self = *self_p;
+    if (!self)
+        return;
+    if (self->fd >= 0)
+        close(self->fd);
+    free(self->path);
+    free(self);
+    *self_p = NULL;
+}
+
+/* ---- values: each is a new reference, or NULL if memory ran out --------------------------------------------------- */
+
+static json_t *number(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* As float32, whose every value nine digits tell apart. */
+static json_t *number32(double value)
+{
+    return number((float)value);
+}
+
+static json_t *count(uint64_t value)
+{
+    return json_integer((json_int_t)value);
+}
+
+/* Text from outside may be no UTF-8, which JSON must be: a byte that is none becomes U+FFFD. */
+static json_t *text(const char *bytes)
+{
+    const size_t n = strlen(bytes);
+    char *clean = malloc(3 * n + 1);
+    if (!clean)
+        return NULL;
+    size_t used = 0;
+    for (size_t at = 0; at < n;) {
+        uint32_t code_point;
+        size_t length = sc_utf8_decode(bytes + at, n - at, &code_point);
+        used += sc_utf8_encode(length ? code_point : 0xFFFD, clean + used);
+        at += length ? length : 1;
+    }
+    json_t *value = json_stringn(clean, used);
+    free(clean);
+    return value;
+}
+
+static json_t *time_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    struct tm parts;
+    gmtime_r(&now.tv_sec, &parts);
+    char stamp[48];
+    size_t length = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(stamp + length, sizeof stamp - length, ".%03dZ", (int)(now.tv_nsec / 1000000));
+    return json_string(stamp);
+}
+
+/* ---- a line -------------------------------------------------------------------------------------------------------- */
+
+/* An event as it is put together. `object` is NULL once memory ran out. */
+typedef struct event {
+    json_t *object;
+} event;
+
+static void add(event *self, const char *key, json_t *value)
+{
+    if (!self->object) {
+        json_decref(value);
+    } else if (json_object_set_new(self->object, key, value) != 0) { /* value NULL: an error too */
+        json_decref(self->object);
+        self->object = NULL;
+    }
+}
+
+static event event_new(const char *name)
+{
+    event self = {json_object()};
+    add(&self, "event", json_string(name));
+    add(&self, "time", time_now());
+    return self;
+}
+
+static sc_status write_line(sc_event_log *self, const char *line, size_t n_bytes)
+{
+    while (n_bytes > 0) { /* more than once only when a signal or a full disk cuts the line */
+        ssize_t n = write(self->fd, line, n_bytes);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return SC_FAIL(sc_files_status(errno), "%s: an event cannot be written: %s", self->path, strerror(errno));
+        self->torn = line[n - 1] != '\n';
+        line += n;
+        n_bytes -= (size_t)n;
+    }
+    return SC_OK;
+}
+
+/* Writes the event and lets it go. */
+static sc_status event_write(sc_event_log *self, event *e)
+{
+    char *body = e->object ? json_dumps(e->object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(e->object);
+    const size_t n = body ? strlen(body) : 0;
+    char *line = body ? malloc(n + 2) : NULL;
+    if (!line) {
+        free(body);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write an event", self->path);
+    }
+    size_t used = 0;
+    if (self->torn)
+        line[used++] = '\n';
+    memcpy(line + used, body, n);
+    used += n;
+    line[used++] = '\n';
+    sc_status status = write_line(self, line, used);
+    free(line);
+    free(body);
+    return status;
+}
+
+/* ---- the events ---------------------------------------------------------------------------------------------------- */
+
+sc_status sc_event_log_run_started(sc_event_log *self, const sc_event_run *run)
+{
+    const sc_config *config = run->config;
+    event e = event_new("run_started");
+    add(&e, "version", json_string(SC_VERSION));
+    add(&e, "config", text(config->path));
+    add(&e, "seed", json_integer(config->run.seed));
+    add(&e, "workers", json_integer(run->workers));
+    add(&e, "schedule", json_string(sc_config_word("pipeline.schedule", config->pipeline.schedule)));
+    add(&e, "vocab", json_integer(run->vocab));
+    add(&e, "parameters", count(run->parameters));
+    add(&e, "train_tokens", count(run->train_tokens));
+    add(&e, "validation_tokens", count(run->validation_tokens));
+    add(&e, "first_step", json_integer(run->first_step));
+    add(&e, "steps", json_integer(config->train.steps));
+    add(&e, "batch_size", json_integer(config->train.batch_size));
+    add(&e, "micro_batch_size", json_integer(config->train.micro_batch_size));
+    add(&e, "sequence_length", json_integer(sc_config_sequence_length(config)));
+    return event_write(self, &e);
+}
+
+sc_status sc_event_log_worker_joined(sc_event_log *self, int worker, const char *name, const char *device, int threads,
+                                     uint64_t generation)
+{
+    event e = event_new("worker_joined");
+    add(&e, "worker", json_integer(worker));
+    add(&e, "name", text(name));
+    add(&e, "device", text(device));
+    add(&e, "threads", json_integer(threads));
+    add(&e, "generation", count(generation));
+    return event_write(self, &e);
+}
+
+sc_status sc_event_log_worker_lost(sc_event_log *self, int worker, const char *name, const char *reason,
+                                   uint64_t generation)
+{
+    event e = event_new("worker_lost");
+    add(&e, "worker", json_integer(worker));
+    add(&e, "name", text(name));
+    add(&e, "reason", text(reason));
+    add(&e, "generation", count(generation));
+    return event_write(self, &e);
+}
+
+static json_t *stages_of(const sc_event_step *step)
+{
+    json_t *list = json_array();
+    for (int i = 0; i < step->n_stages; i++) {
+        event stage = {json_object()};
+        add(&stage, "stage", json_integer(i));
+        add(&stage, "forward_seconds", number(step->stages[i].forward_seconds));
+        add(&stage, "backward_seconds", number(step->stages[i].backward_seconds));
+        add(&stage, "wait_seconds", number(step->stages[i].wait_seconds));
+        if (json_array_append_new(list, stage.object) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+sc_status sc_event_log_step(sc_event_log *self, const sc_event_step *step)
+{
+    event e = event_new("step");
+    add(&e, "step", json_integer(step->step));
+    add(&e, "loss", number32(step->loss));
+    add(&e, "grad_norm", number32(step->grad_norm));
+    add(&e, "lr", number32(step->lr));
+    add(&e, "tokens", json_integer(step->tokens));
+    add(&e, "step_seconds", number(step->step_seconds));
+    add(&e, "tokens_per_second", number((double)step->tokens / step->step_seconds));
+    add(&e, "stages", stages_of(step));
+    return event_write(self, &e);
+}
+
+sc_status sc_event_log_eval(sc_event_log *self, int64_t step, double loss)
+{
+    event e = event_new("eval");
+    add(&e, "step", json_integer(step));
+    add(&e, "loss", number32(loss));
+    add(&e, "perplexity", number32(exp(loss)));
+    return event_write(self, &e);
+}
+
+sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status status, const char *message,
+                                    double seconds)
+{
+    event e = event_new("run_finished");
+    add(&e, "step", json_integer(step));
+    add(&e, "status", json_string(sc_status_name(status)));
+    add(&e, "message", text(message));
+    add(&e, "seconds", number(seconds));
+    return event_write(self, &e);
+}
