@@ -143,7 +143,7 @@ static bool can_run(const oracle *self, sc_action a)
 {
     int V = sc_plan_n_stages(self->plan), M = self->plan->n_microbatches, v = a.stage, m = a.microbatch;
     bool sends = self->plan->n_workers > 1;
-    bool backward_of[MOST];
+    bool backward_of[MOST] = {false};
     for (int u = 0; u < V && m >= 0; u++)
         backward_of[u] = self->done[SC_ACT_BACKWARD][u][m] || self->done[SC_ACT_BACKWARD_INPUT][u][m];
     bool in_order = self->n_weight_grads[v] == m;
