@@ -8,20 +8,31 @@ static size_t weight_at(int i, int o, int Cin, int Cout, sc_layout layout)
     return layout == SC_IN_OUT ? (size_t)i * (size_t)Cout + (size_t)o : (size_t)o * (size_t)Cin + (size_t)i;
 }
 
-/* GELU: x Phi (x) exactly, or its tanh form (Hendrycks & Gimpel 2016), and their derivatives. */
+/* GELU: x Phi (x) exactly, or its tanh form (Hendrycks & Gimpel 2016), and their derivatives. 1 + erf and 1 + tanh are
+ * written so that nothing cancels for negative x. */
+static double one_plus_erf(double x)
+{
+    return erfc(-x);
+}
+
+static double one_plus_tanh(double x)
+{
+    return 2 / (1 + exp(-2 * x));
+}
+
 static double gelu(double x, sc_activation f)
 {
     if (f == SC_GELU_ERF)
-        return 0.5 * x * (1 + erf(x * M_SQRT1_2));
-    return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+        return 0.5 * x * one_plus_erf(x * M_SQRT1_2);
+    return 0.5 * x * one_plus_tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
 }
 
 static double gelu_derivative(double x, sc_activation f)
 {
     if (f == SC_GELU_ERF)
-        return 0.5 * (1 + erf(x * M_SQRT1_2)) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
-    double t = tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
-    return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+        return 0.5 * one_plus_erf(x * M_SQRT1_2) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
+    double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x), p = one_plus_tanh(u);
+    return 0.5 * p + 0.5 * x * p * one_plus_tanh(-u) * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
 }
 
 sc_status sc_reference_linear_forward(sc_stream *s, float *y, const float *x, const float *w, const float *b, int N,
