@@ -12,7 +12,8 @@
 typedef struct sc_buffer sc_buffer;
 typedef struct sc_buffer_pool sc_buffer_pool;
 
-/* How a pool gets its memory: a backend's pinned memory on a GPU host; malloc where NULL is given. */
+/* How a pool gets its memory: a backend's pinned memory on a GPU host; malloc where NULL is given. `allocate` aligns to
+ * 64 at least; both are called under the pool's lock, from any thread. */
 typedef struct sc_buffer_memory {
     sc_status (*allocate)(void *context, size_t bytes, void **out);
     void (*release)(void *context, void *memory);
@@ -29,6 +30,9 @@ void sc_buffer_pool_destroy(sc_buffer_pool **self_p);
 sc_status sc_buffer_get(sc_buffer_pool *pool, size_t bytes, sc_buffer **out);
 /* One outside any pool, for small and rare things. */
 sc_status sc_buffer_new(size_t bytes, sc_buffer **out);
+/* A buffer over memory that comes from elsewhere: `release (hint)` is called with the last reference, from whichever
+ * thread lets it go. On an error it is not called. */
+sc_status sc_buffer_wrap(void *data, size_t bytes, void (*release)(void *hint), void *hint, sc_buffer **out);
 
 sc_buffer *sc_buffer_ref(sc_buffer *self);
 void sc_buffer_unref(sc_buffer **self_p); /* NULL is fine */

@@ -7,11 +7,12 @@
  *
  *   calls     protobuf-c services. sc_node_serve offers one, dispatched by its generated descriptor; sc_peer_call calls a
  *             method of the other side's. Every call has a deadline and ends exactly once: with the reply, or with a
- *             status. A call in flight when a connection breaks is repeated under the same id every resend_ms; the
- *             other side executes an id once and repeats its reply.
+ *             status. A call without a reply is repeated under the same id after resend_ms, then after twice the wait
+ *             each time up to eight times it, and at once after a reconnect; the other side executes an id once and
+ *             repeats its reply.
  *   tensors   header frame + raw payload frame, no copy into libzmq. The sender keeps a tensor until it is acknowledged
- *             or released; the receiver acknowledges, drops duplicates by name, and asks again for what it is told to
- *             expect and does not get within resend_ms.
+ *             or released, and repeats it after a reconnect; the receiver acknowledges, drops duplicates by name, and
+ *             asks again, at the same pace, for what it is told to expect and does not get within resend_ms.
  *   fence     a tensor, or a request bound to a generation, of another generation than the node's is dropped, counted
  *             and (for a request) answered FAILED_PRECONDITION.
  *
@@ -42,7 +43,8 @@ typedef struct sc_tensor_name {
     uint32_t microbatch, stage, kind, part;
 } sc_tensor_name;
 
-/* A tensor that arrived. `payload` holds the bytes (aligned to 16 at least), shape and dtype agree with its size. */
+/* A tensor that arrived. `payload` holds the bytes, shape and dtype agree with its size. It is aligned to 8 and no more:
+ * it is the memory that libzmq received into, which starts 8 bytes past a multiple of 16. */
 typedef struct sc_tensor_message {
     sc_tensor_name name;
     sc_dtype dtype;
@@ -63,10 +65,12 @@ typedef struct sc_node_counters {
 typedef struct sc_node_options {
     const char *name; /* for people, copied: "coordinator" */
     sc_clock clock;
-    uint64_t run;               /* tensors of another run are rejected; 0 accepts any until sc_node_set_run */
-    uint32_t resend_ms;         /* see above */
-    uint32_t heartbeat_ms;      /* ZMTP heartbeats; a silent connection is closed after four */
-    uint64_t max_message_bytes; /* ZMQ_MAXMSGSIZE */
+    uint64_t run;       /* tensors of another run are rejected; 0 accepts any until sc_node_set_run */
+    uint32_t resend_ms; /* see above; not 0 */
+    /* ZMTP heartbeats; a connection on which nothing is completed for four of them is closed, so four must be longer than
+     * the largest message takes. 0: none. */
+    uint32_t heartbeat_ms;
+    uint64_t max_message_bytes; /* ZMQ_MAXMSGSIZE: a longer frame costs its sender the connection */
     void *context;              /* for the callbacks */
     /* Takes the message. NULL: tensors are rejected. */
     void (*on_tensor)(void *context, sc_peer *peer, sc_tensor_message *message);
@@ -74,7 +78,8 @@ typedef struct sc_node_options {
     void (*on_peer)(void *context, sc_peer *peer);
 } sc_node_options;
 
-/* Returns owned. Errors: SC_INTERNAL (no socket). Call zsys_handler_set (NULL) before: the program owns its signals;
+/* Keys will be further options here: they belong to the sockets (link.c), and nothing else of the node knows them.
+ * Returns owned. Errors: SC_INVALID (options), SC_INTERNAL (no descriptor). Call zsys_handler_set (NULL) before: the program owns its signals;
  * sc_node_new does so. */
 sc_status sc_node_new(const sc_node_options *options, sc_node **out);
 /* Closes sockets without lingering longer than linger_ms for what is queued. */
@@ -93,11 +98,11 @@ sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound);
 /* Does not wait: a peer that is not there yet will be. The node owns the peer. The same endpoint gives the same peer.
  */
 sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out);
-/* Closes one connection; its calls end with SC_UNAVAILABLE. */
+/* Closes one connection; its calls end with SC_UNAVAILABLE. Do not use the peer again. */
 void sc_node_disconnect(sc_node *self, sc_peer *peer);
 
 /* Offers a service; the node borrows it (a static with the generated _INIT macro). `context` reaches the handlers
- * through sc_call_context. */
+ * through sc_call_context. Errors: SC_ALREADY_EXISTS. */
 sc_status sc_node_serve(sc_node *self, ProtobufCService *service, void *context);
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------
@@ -120,7 +125,10 @@ uint64_t sc_peer_incarnation(const sc_peer *peer); /* 0 before its Hello */
 uint64_t sc_peer_silent_ms(const sc_peer *peer);
 void sc_peer_set_context(sc_peer *peer, void *context);
 void *sc_peer_context(const sc_peer *peer);
-/* Ends all calls to it with SC_UNAVAILABLE and `why`, forgets its tensors; a later message makes a new peer. */
+/* Ends all calls to it with SC_UNAVAILABLE and `why`, forgets its tensors. A peer that connected to us is gone: do not use
+ * the pointer again; a later message of it makes a new peer. One that we connected to stays and says Hello again. A peer
+ * that came to us lives until it is dropped, however long it is silent; only when there are 4096 does one without a
+ * context (sc_peer_set_context) and without calls make room for a newcomer. */
 void sc_peer_drop(sc_peer *peer, const char *why);
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------
@@ -136,13 +144,14 @@ typedef struct sc_result {
 typedef void (*sc_result_fn)(void *context, sc_peer *peer, const sc_result *result);
 
 /* Calls `method` ("RunStep") of `service` at the peer. Borrows `request`; takes `payload` (may be NULL). `done` is
- * called exactly once, from sc_node_poll or sc_peer_drop or sc_node_destroy, never from inside sc_peer_call. Errors
- * (then `done` is not called): SC_INVALID for a method that the service lacks. */
+ * called exactly once, from sc_node_poll, sc_peer_drop, sc_node_disconnect or sc_node_destroy, never from inside
+ * sc_peer_call; NULL if nobody cares. Errors (then `done` is not called): SC_INVALID for a method that the service lacks,
+ * a request of another type, a deadline of 0; SC_UNAVAILABLE for a peer that was dropped. */
 sc_status sc_peer_call(sc_peer *peer, const ProtobufCServiceDescriptor *service, const char *method,
                        const ProtobufCMessage *request, sc_buffer *payload, uint64_t generation, uint32_t deadline_ms,
                        sc_result_fn done, void *context);
 
-/* In a service's handler, `closure_data` is the call; it may be answered later, from any callback of the node, once:
+/* In a service's handler the request is valid until it returns, and `closure_data` is the call; it may be answered later, from any callback of the node, once:
  * by the closure (closure (&reply, closure_data)), which packs the reply, or by sc_call_fail. */
 typedef struct sc_call sc_call;
 sc_call *sc_call_of(void *closure_data);

@@ -1,0 +1,222 @@
+#include "proto/wire/link.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    RECONNECT_MS = 100,      /* the first wait, */
+    RECONNECT_MAX_MS = 2000, /* doubled each time up to this */
+    BACKLOG = 512,           /* connections that wait to be accepted: a cluster that starts at once */
+};
+
+sc_status sc_link_new(int type, const sc_node_options *options, const void *route, size_t route_bytes, zsock_t **out)
+{
+    zsock_t *socket = zsock_new(type);
+    if (!socket)
+        return SC_FAIL(SC_INTERNAL, "no ZeroMQ socket: %s", zmq_strerror(zmq_errno()));
+    /* Queues have no high-water mark: it counts messages, not bytes, and a full queue could not take an acknowledgement.
+     * What may be in flight is bounded by the plan on this side, by sc_inbox and SC_RPC_MAX_OPEN on the other. */
+    zsock_set_sndhwm(socket, 0);
+    zsock_set_rcvhwm(socket, 0);
+    zsock_set_linger(socket, 0);
+    zsock_set_ipv6(socket, 1);
+    zsock_set_sndtimeo(socket, 0);
+    zsock_set_rcvtimeo(socket, 0);
+    zsock_set_handshake_ivl(socket, 5000);
+    int64_t largest = (int64_t)options->max_message_bytes;
+    zmq_setsockopt(zsock_resolve(socket), ZMQ_MAXMSGSIZE, &largest, sizeof largest);
+    if (options->heartbeat_ms > 0) {
+        zsock_set_heartbeat_ivl(socket, (int)options->heartbeat_ms);
+        zsock_set_heartbeat_timeout(socket, (int)options->heartbeat_ms * 4);
+        zsock_set_heartbeat_ttl(socket, (int)options->heartbeat_ms * 4);
+    }
+    if (type == ZMQ_ROUTER) {
+        zsock_set_backlog(socket, BACKLOG);
+        zsock_set_router_mandatory(socket, 1);
+        zsock_set_router_handover(socket, 1); /* a peer that reconnects before its old connection is seen to be dead */
+    } else {
+        zmq_setsockopt(zsock_resolve(socket), ZMQ_ROUTING_ID, route, route_bytes);
+        zsock_set_immediate(socket, 1); /* nothing is queued for a connection that does not stand */
+        zsock_set_reconnect_ivl(socket, RECONNECT_MS);
+        zsock_set_reconnect_ivl_max(socket, RECONNECT_MAX_MS);
+    }
+    *out = socket;
+    return SC_OK;
+}
+
+sc_status sc_link_monitor(zsock_t *socket, zsock_t **out)
+{
+    char endpoint[64];
+    snprintf(endpoint, sizeof endpoint, "inproc://stagecoach-monitor-%p", (void *)socket);
+    zsock_t *monitor = zsock_new(ZMQ_PAIR);
+    if (!monitor ||
+        zmq_socket_monitor(zsock_resolve(socket), endpoint,
+                           ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                               ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                               ZMQ_EVENT_DISCONNECTED) != 0 ||
+        zmq_connect(zsock_resolve(monitor), endpoint) != 0) {
+        sc_status status = SC_FAIL(SC_INTERNAL, "no monitor of a socket: %s", zmq_strerror(zmq_errno()));
+        zsock_destroy(&monitor);
+        return status;
+    }
+    zsock_set_linger(monitor, 0);
+    *out = monitor;
+    return SC_OK;
+}
+
+int sc_link_event(zsock_t *monitor)
+{
+    void *handle = zsock_resolve(monitor);
+    int event = 0, more = 1;
+    for (int part = 0; more; part++) {
+        zmq_msg_t frame;
+        zmq_msg_init(&frame);
+        if (zmq_msg_recv(&frame, handle, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&frame);
+            return 0;
+        }
+        uint16_t number;
+        if (part == 0 && zmq_msg_size(&frame) >= sizeof number) {
+            memcpy(&number, zmq_msg_data(&frame), sizeof number);
+            event = number;
+        }
+        more = zmq_msg_more(&frame);
+        zmq_msg_close(&frame);
+    }
+    return event;
+}
+
+/* ---- out ----------------------------------------------------------------------------------------------------------- */
+
+static void let_go(void *data, void *hint)
+{
+    (void)data;
+    sc_buffer *buffer = hint;
+    sc_buffer_unref(&buffer);
+}
+
+/* Sends a frame, or closes it. */
+static bool send_frame(void *handle, zmq_msg_t *frame, bool more)
+{
+    if (zmq_msg_send(frame, handle, ZMQ_DONTWAIT | (more ? ZMQ_SNDMORE : 0)) >= 0)
+        return true;
+    zmq_msg_close(frame);
+    return false;
+}
+
+static bool send_copy(void *handle, const void *bytes, size_t n_bytes, bool more)
+{
+    zmq_msg_t frame;
+    if (zmq_msg_init_size(&frame, n_bytes) != 0)
+        return false;
+    if (n_bytes > 0)
+        memcpy(zmq_msg_data(&frame), bytes, n_bytes);
+    return send_frame(handle, &frame, more);
+}
+
+static bool send_header(void *handle, const sc_envelope *header, bool more)
+{
+    zmq_msg_t frame;
+    if (zmq_msg_init_size(&frame, stagecoach__v1__envelope__get_packed_size(header)) != 0)
+        return false;
+    stagecoach__v1__envelope__pack(header, zmq_msg_data(&frame));
+    return send_frame(handle, &frame, more);
+}
+
+static bool send_payload(void *handle, sc_buffer *payload)
+{
+    zmq_msg_t frame;
+    sc_buffer *reference = sc_buffer_ref(payload);
+    if (zmq_msg_init_data(&frame, sc_buffer_data(payload), sc_buffer_bytes(payload), let_go, reference) != 0) {
+        sc_buffer_unref(&reference);
+        return false;
+    }
+    return send_frame(handle, &frame, false);
+}
+
+bool sc_link_send(zsock_t *socket, const sc_outgoing *message)
+{
+    void *handle = zsock_resolve(socket);
+    bool body = message->body != NULL, payload = message->payload != NULL;
+    /* Only the first frame decides: libzmq refuses it whole, or takes all. When a connection dies between two frames it
+     * drops the rest, but still wants to be given the last one. */
+    bool ok = message->route ? send_copy(handle, message->route, message->route_bytes, true)
+                             : send_header(handle, message->header, body || payload);
+    if (!ok)
+        return false;
+    if (message->route)
+        ok &= send_header(handle, message->header, body || payload);
+    if (body)
+        ok &= send_copy(handle, message->body, message->body_bytes, payload);
+    if (payload)
+        ok &= send_payload(handle, message->payload);
+    return ok;
+}
+
+/* ---- in ------------------------------------------------------------------------------------------------------------ */
+
+bool sc_link_receive(zsock_t *socket, sc_incoming *message)
+{
+    void *handle = zsock_resolve(socket);
+    message->n_frames = message->total_frames = message->route_bytes = 0;
+    bool route = zsock_type(socket) == ZMQ_ROUTER, more = true;
+    while (more) {
+        zmq_msg_t frame;
+        zmq_msg_init(&frame);
+        if (zmq_msg_recv(&frame, handle, ZMQ_DONTWAIT) < 0) {
+            zmq_msg_close(&frame);
+            break; /* a message comes whole: this is before its first frame */
+        }
+        more = zmq_msg_more(&frame);
+        if (route) {
+            message->route_bytes = zmq_msg_size(&frame);
+            memcpy(message->route, zmq_msg_data(&frame), message->route_bytes);
+            route = false;
+            zmq_msg_close(&frame);
+            continue;
+        }
+        message->total_frames++;
+        if (message->n_frames < SC_FRAME_MAX_FRAMES)
+            message->frames[message->n_frames++] = frame;
+        else
+            zmq_msg_close(&frame);
+    }
+    return message->total_frames > 0 || message->route_bytes > 0;
+}
+
+void sc_incoming_clear(sc_incoming *message)
+{
+    for (size_t i = 0; i < message->n_frames; i++)
+        zmq_msg_close(&message->frames[i]);
+    message->n_frames = 0;
+}
+
+static void close_frame(void *hint)
+{
+    zmq_msg_t *frame = hint;
+    zmq_msg_close(frame);
+    free(frame);
+}
+
+sc_status sc_incoming_take(sc_incoming *message, size_t frame, sc_buffer **out)
+{
+    zmq_msg_t *from = &message->frames[frame];
+    size_t bytes = zmq_msg_size(from);
+    void *data = zmq_msg_data(from);
+    /* A small frame lies in the block that was read from the connection, at any alignment, and would keep it whole. */
+    if (bytes < 8192 || (uintptr_t)data % 8 != 0) {
+        SC_TRY(sc_buffer_new(bytes, out));
+        if (bytes > 0)
+            memcpy(sc_buffer_data(*out), data, bytes);
+        return SC_OK;
+    }
+    zmq_msg_t *kept = malloc(sizeof *kept);
+    if (!kept)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a message");
+    zmq_msg_init(kept);
+    zmq_msg_move(kept, from);
+    sc_status status = sc_buffer_wrap(zmq_msg_data(kept), bytes, close_frame, kept, out);
+    if (status != SC_OK)
+        close_frame(kept);
+    return status;
+}

@@ -1,0 +1,47 @@
+/* Sockets: options, whole messages out and in. The only file that sends or receives. Thread: the socket's owner's. */
+#ifndef SC_LINK_H
+#define SC_LINK_H
+
+#include "proto/wire/frame.h"
+
+#include <czmq.h>
+
+enum { SC_ROUTE_BYTES = 255 }; /* the longest routing id that ZeroMQ has */
+
+/* A message to send; everything is borrowed. */
+typedef struct sc_outgoing {
+    const void *route; /* on a ROUTER: the peer's routing id */
+    size_t route_bytes;
+    const sc_envelope *header;
+    const void *body; /* NULL: none. It is copied */
+    size_t body_bytes;
+    sc_buffer *payload; /* NULL: none. libzmq takes a reference and no copy */
+} sc_outgoing;
+
+/* A message that came. */
+typedef struct sc_incoming {
+    zmq_msg_t frames[SC_FRAME_MAX_FRAMES];
+    size_t n_frames;
+    size_t total_frames; /* larger if there were too many: the rest is dropped */
+    unsigned char route[SC_ROUTE_BYTES];
+    size_t route_bytes;
+} sc_incoming;
+
+/* A DEALER or ROUTER with the options of `options`; `route` names a DEALER to the other side.
+ * Errors: SC_INTERNAL. */
+sc_status sc_link_new(int type, const sc_node_options *options, const void *route, size_t route_bytes, zsock_t **out);
+/* A PAIR that tells of the socket's connections (sc_link_event). Errors: SC_INTERNAL. */
+sc_status sc_link_monitor(zsock_t *socket, zsock_t **out);
+/* The next of ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENT_DISCONNECTED, ...; 0 if there is none. Never blocks. */
+int sc_link_event(zsock_t *monitor);
+
+/* Never blocks and sends all frames or none. False: nobody is connected there (or the queue is full). */
+bool sc_link_send(zsock_t *socket, const sc_outgoing *message);
+/* The next message, whole; false if there is none. Never blocks. *message is to be cleared. */
+bool sc_link_receive(zsock_t *socket, sc_incoming *message);
+void sc_incoming_clear(sc_incoming *message);
+/* The bytes of a frame as a buffer: libzmq's own memory where it is aligned to 8, a copy where it is not. The frame is
+ * empty afterwards. Errors: SC_RESOURCE_EXHAUSTED. */
+sc_status sc_incoming_take(sc_incoming *message, size_t frame, sc_buffer **out);
+
+#endif

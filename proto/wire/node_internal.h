@@ -1,0 +1,125 @@
+/* What the files of the node share: the node and its peers. */
+#ifndef SC_NODE_INTERNAL_H
+#define SC_NODE_INTERNAL_H
+
+#include "proto/wire/inbox.h"
+#include "proto/wire/link.h"
+#include "proto/wire/outbox.h"
+#include "proto/wire/rpc.h"
+
+enum {
+    SC_NODE_MAX_PEERS = 4096, /* bounds what strangers can make us remember */
+    SC_NODE_MAX_OFFERS = 16,  /* services */
+    SC_PEER_MAX_ACKS = 256,   /* gathered into one Ack; at most SC_FRAME_MAX_NAMES */
+};
+
+struct sc_call {
+    sc_call *previous, *next; /* in the node's list: it lives until it is answered, whatever becomes of the peer */
+    sc_peer *peer;            /* a reference */
+    uint64_t id, generation;
+    void *context;
+    sc_buffer *payload, *reply_payload;
+};
+
+struct sc_peer {
+    sc_node *node;
+    unsigned refs;  /* the node's own, and one for each open call */
+    bool dead;      /* dropped: swept at the next poll */
+    char *endpoint; /* that was connected to; NULL for one that came to our ROUTER */
+    char *name;
+    void *context;
+    uint64_t incarnation; /* 0 before its Hello */
+    uint64_t heard_ns;
+    uint32_t odd_protocol; /* the other version that it speaks; 0: none was seen */
+
+    zsock_t *socket; /* its own DEALER, or the node's ROUTER (borrowed) */
+    zsock_t *monitor;
+    unsigned char route[SC_ROUTE_BYTES]; /* on the ROUTER */
+    size_t route_bytes;
+    uint32_t connection; /* counts; see Hello */
+    bool connected;
+    bool introduced;          /* DEALER: Hello was answered on this connection */
+    uint64_t hello_ns;        /* DEALER: when to say Hello again, if not introduced */
+    uint64_t reintroduced_ns; /* when it last wanted to know who we are */
+    uint64_t retry_ns;        /* pending tensors could not be sent: try again then */
+
+    sc_made_calls made;
+    sc_served_calls served;
+    sc_outbox outbox;
+    sc_inbox inbox;
+    sc_tensor_name acks[SC_PEER_MAX_ACKS];
+    size_t n_acks;
+};
+
+typedef struct sc_watch {
+    int fd;
+    void (*readable)(void *context, int fd); /* NULL: removed */
+    void *context;
+} sc_watch;
+
+struct sc_node {
+    sc_node_options options;
+    char *name;
+    uint64_t incarnation, generation;
+    uint64_t resend_ns;
+    sc_node_counters counters;
+    zsock_t *router; /* NULL until bound */
+    char bound[256];
+    int wake_fd;
+    sc_peer **peers;
+    size_t n_peers, n_peers_allocated;
+    sc_peer *last_heard; /* the ROUTER's last sender: the next is often the same */
+    sc_offer offers[SC_NODE_MAX_OFFERS];
+    size_t n_offers;
+    sc_watch *watches;
+    size_t n_watches;
+    zmq_pollitem_t *items;
+    size_t n_items_allocated;
+    sc_call *open_calls;
+    uint64_t next_call_id;
+    uint32_t n_sockets; /* DEALERs so far: tells their routes apart */
+};
+
+static inline uint64_t sc_node_now(const sc_node *self)
+{
+    return sc_clock_ns(&self->options.clock);
+}
+
+/* ---- peer.c -------------------------------------------------------------------------------------------------------- */
+
+/* A peer in the node's list; a stranger may take the place of one that nobody uses.
+ * Errors: SC_RESOURCE_EXHAUSTED (no memory, too many peers). */
+sc_status sc_peer_new(sc_node *node, bool stranger, sc_peer **out);
+sc_peer *sc_peer_find_route(sc_node *node, const void *route, size_t route_bytes);
+/* Ends its calls with `status` and `why`, forgets its tensors and what it called. */
+void sc_peer_reset(sc_peer *peer, sc_status status, const char *why);
+void sc_peer_unref(sc_peer *peer);
+/* Takes the dead out of the node's list. */
+void sc_node_sweep(sc_node *node);
+/* Sends `header` with the protocol's version filled in. */
+bool sc_peer_put(sc_peer *peer, sc_envelope *header, const void *body, size_t body_bytes, sc_buffer *payload);
+void sc_peer_hello(sc_peer *peer, bool reply_wanted);
+/* A connection stands, anew: what may be lost is sent and asked for again. */
+void sc_peer_reconnected(sc_peer *peer);
+/* Sends what is pending, due or gathered; ends calls whose deadline has passed. */
+void sc_peer_tick(sc_peer *peer);
+void sc_peer_flush_acks(sc_peer *peer);
+/* Nothing is due before: UINT64_MAX if never. */
+uint64_t sc_peer_next_ns(const sc_peer *peer);
+
+/* ---- call.c -------------------------------------------------------------------------------------------------------- */
+
+void sc_peer_take_request(sc_peer *peer, const Stagecoach__V1__Request *request, sc_incoming *message);
+void sc_peer_take_reply(sc_peer *peer, const Stagecoach__V1__Reply *reply, sc_incoming *message);
+/* Calls `done` and destroys. */
+void sc_peer_end_call(sc_peer *peer, sc_made_call *call, const sc_result *result);
+void sc_peer_send_call(sc_peer *peer, sc_made_call *call);
+/* Frees without an answer. */
+void sc_call_destroy(sc_call *call);
+
+/* ---- receive.c ----------------------------------------------------------------------------------------------------- */
+
+/* Handles one message that came from `peer`, or, if that is NULL, from the ROUTER. Clears it. */
+void sc_node_receive(sc_node *node, sc_peer *peer, sc_incoming *message);
+
+#endif
