@@ -1,7 +1,7 @@
 /* The table of all keys, and what can be asked of it. */
 #include "proto/base/config_internal.h"
+#include "proto/base/spelling.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -145,32 +145,6 @@ const char *sc_config_names(int section, char *text, size_t text_bytes)
     return text;
 }
 
-enum { MAX_COMPARED = 48 }; /* longer than any path by more than a slip of the finger */
-
-/* Levenshtein's distance; a large number for what is too long to compare. */
-static size_t distance(const char *a, const char *b)
-{
-    size_t na = strlen(a), nb = strlen(b), row[MAX_COMPARED + 1];
-    if (na > MAX_COMPARED || nb > MAX_COMPARED)
-        return SIZE_MAX;
-    for (size_t j = 0; j <= nb; j++)
-        row[j] = j;
-    for (size_t i = 1; i <= na; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= nb; j++) {
-            size_t best = diagonal + (tolower((unsigned char)a[i - 1]) != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return row[nb];
-}
-
 const char *sc_config_nearest(const char *path)
 {
     /* A third of the letters may be wrong: "lerning-rate" is close, "foo" is close to nothing. For a dotted path the
@@ -181,7 +155,7 @@ const char *sc_config_nearest(const char *path)
     int n = dot ? SC_CONFIG_N_KEYS : SC_CONFIG_N_SECTIONS;
     for (int i = 0; i < n; i++) {
         const char *candidate = dot ? sc_config_keys[i].path : sc_config_sections[i];
-        size_t d = distance(path, candidate);
+        size_t d = sc_spelling_distance(path, candidate);
         if (d < best || (d == best && !nearest)) {
             best = d;
             nearest = candidate;

@@ -1,0 +1,125 @@
+/* stagecoach batches: the micro-batches that training will see, as text. */
+#include "coordinator/cli/cli.h"
+
+#include "coordinator/data/batches.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char help[] = "Usage: stagecoach batches CONFIG --steps N [OPTION]...\n"
+                           "\n"
+                           "Prints the micro-batches of the first N steps as token ids, one JSON object a line:\n"
+                           "  {\"step\":1,\"microbatch\":0,\"tokens\":[[...],...],\"targets\":[[...],...]}\n"
+                           "\n"
+                           "  --steps N         how many steps\n"
+                           "  --from S          the first of them; default 1\n"
+                           "  --set KEY=VALUE   override a key of the config; may be repeated\n"
+                           "  --help            show this text\n";
+
+typedef struct options {
+    const char *config;
+    int64_t n_steps, first_step;
+    sc_cli_sets sets;
+    bool help;
+} options;
+
+/* False, with a message, for wrong usage. */
+static bool parse(int argc, char **argv, options *o)
+{
+    static const struct option longs[] = {{"steps", required_argument, NULL, 'n'},
+                                          {"from", required_argument, NULL, 'f'},
+                                          {"set", required_argument, NULL, 's'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    *o = (options){.first_step = 1};
+    for (int c; (c = getopt_long(argc, argv, "h", longs, NULL)) != -1;) {
+        bool good = true;
+        if (c == 'n')
+            good = sc_cli_integer(argv[0], "--steps", optarg, 1, 1000000000, &o->n_steps);
+        else if (c == 'f')
+            good = sc_cli_integer(argv[0], "--from", optarg, 1, 1000000000, &o->first_step);
+        else if (c == 's')
+            good = sc_cli_sets_add(&o->sets, argv[0], optarg);
+        else if (c == 'h')
+            o->help = true;
+        else
+            good = sc_cli_try_help(argv[0]) == SC_EXIT_OK;
+        if (!good)
+            return false;
+        if (o->help)
+            return true;
+    }
+    if (argc - optind != 1) {
+        sc_cli_usage(argv[0], argc == optind ? "a CONFIG is missing" : "more than one CONFIG is given");
+        return false;
+    }
+    o->config = argv[optind];
+    if (o->n_steps == 0) {
+        sc_cli_usage(argv[0], "option '--steps' is missing");
+        return false;
+    }
+    return true;
+}
+
+static void print_rows(const char *name, const int32_t *ids, int B, int T)
+{
+    printf(",\"%s\":[", name);
+    for (int b = 0; b < B; b++)
+        for (int t = 0; t < T; t++)
+            printf("%s%" PRId32 "%s",
+                   t   ? ","
+                   : b ? ",["
+                       : "[",
+                   ids[(size_t)b * (size_t)T + (size_t)t], t == T - 1 ? "]" : "");
+    putchar(']');
+}
+
+/* Stops early when nobody reads any more; sc_cli_finish tells. */
+static sc_status print_batches(const sc_batches *batches, int64_t first_step, int64_t n_steps)
+{
+    const size_t n = (size_t)batches->B * (size_t)batches->T;
+    int32_t *ids = calloc(2 * n, sizeof *ids);
+    if (!ids)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a micro-batch of %zu tokens", n);
+    for (int64_t step = first_step; step < first_step + n_steps; step++)
+        for (int m = 0; m < batches->n_microbatches && !ferror(stdout); m++) {
+            sc_batches_get(batches, (uint64_t)(step - 1), m, ids, ids + n);
+            printf("{\"step\":%" PRId64 ",\"microbatch\":%d", step, m);
+            print_rows("tokens", ids, batches->B, batches->T);
+            print_rows("targets", ids + n, batches->B, batches->T);
+            fputs("}\n", stdout);
+        }
+    free(ids);
+    return SC_OK;
+}
+
+static sc_status run(const options *o)
+{
+    sc_config *config = NULL;
+    sc_corpus *corpus = NULL;
+    sc_status status;
+    SC_TRY_GOTO(status, sc_config_load(o->config, o->sets.items, o->sets.n, &config), out);
+    SC_TRY_GOTO(status, sc_corpus_load(config, &corpus), out);
+    const sc_batches batches = sc_batches_of(config, corpus);
+    status = print_batches(&batches, o->first_step, o->n_steps);
+out:
+    sc_corpus_destroy(&corpus);
+    sc_config_destroy(&config);
+    return status;
+}
+
+int sc_cli_batches(int argc, char **argv)
+{
+    options o;
+    int code = SC_EXIT_OK;
+    if (!parse(argc, argv, &o))
+        code = SC_EXIT_USAGE;
+    else if (o.help)
+        fputs(help, stdout);
+    else if (run(&o) != SC_OK)
+        code = sc_cli_failed(argv[0]);
+    sc_cli_sets_clear(&o.sets);
+    return sc_cli_finish(argv[0], code);
+}
