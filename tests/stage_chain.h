@@ -47,8 +47,8 @@ typedef struct chain {
 } chain;
 
 /* `sizes`: blocks of each stage. */
-static void chain_new(chain *self, const sc_ops *ops, const sc_model *model, int S, const int *sizes, int B, int T,
-                      int max_alive, int max_split, const sc_optimizer *optimizer)
+static inline void chain_new(chain *self, const sc_ops *ops, const sc_model *model, int S, const int *sizes, int B,
+                             int T, int max_alive, int max_split, const sc_optimizer *optimizer)
 {
     *self = (chain){.ops = ops, .model = *model, .S = S};
     CHECK(ops->stream_new(0, 1, &self->stream));
@@ -70,14 +70,14 @@ static void chain_new(chain *self, const sc_ops *ops, const sc_model *model, int
     assert_int_equal(first, sc_model_n_blocks(model));
 }
 
-static void chain_destroy(chain *self)
+static inline void chain_destroy(chain *self)
 {
     for (int s = 0; s < self->S; s++)
         sc_stage_destroy(&self->stages[s]);
     self->ops->stream_destroy(&self->stream);
 }
 
-static int chain_actions(int S, int s, int M, chain_order order, chain_action *out)
+static inline int chain_actions(int S, int s, int M, chain_order order, chain_action *out)
 {
     int n = 0, forwards = 0, backwards = 0;
     int warm_up = order == CHAIN_GPIPE ? M : S - s < M ? S - s : M;
@@ -95,7 +95,7 @@ static int chain_actions(int S, int s, int M, chain_order order, chain_action *o
     return n;
 }
 
-static float *chain_row(const chain *self, const chain_batch *batch)
+static inline float *chain_row(const chain *self, const chain_batch *batch)
 {
     float *row = malloc((size_t)batch->B * (size_t)batch->T * (size_t)self->model.hidden * sizeof *row);
     assert_non_null(row);
@@ -103,14 +103,15 @@ static float *chain_row(const chain *self, const chain_batch *batch)
 }
 
 /* Takes what is in the mail; false if it is not there yet. */
-static bool chain_receive(float **mail, float **out)
+static inline bool chain_receive(float **mail, float **out)
 {
     *out = *mail;
     *mail = NULL;
     return *out != NULL;
 }
 
-static bool chain_forward(chain *self, int s, int m, const chain_batch *batch, const sc_stage_step *step, double *loss)
+static inline bool chain_forward(chain *self, int s, int m, const chain_batch *batch, const sc_stage_step *step,
+                                 double *loss)
 {
     sc_stage *stage = self->stages[s];
     float *activation = NULL;
@@ -137,7 +138,7 @@ static bool chain_forward(chain *self, int s, int m, const chain_batch *batch, c
     return true;
 }
 
-static bool chain_backward(chain *self, int s, int m, const chain_batch *batch, bool split)
+static inline bool chain_backward(chain *self, int s, int m, const chain_batch *batch, bool split)
 {
     sc_stage *stage = self->stages[s];
     float *gradient = NULL;
@@ -159,8 +160,8 @@ static bool chain_backward(chain *self, int s, int m, const chain_batch *batch, 
 }
 
 /* Forward and backward of M micro-batches: each stage goes through its own list until it lacks something. */
-static void chain_run(chain *self, chain_order order, const chain_batch *batches, int M, const sc_stage_step *step,
-                      double *losses)
+static inline void chain_run(chain *self, chain_order order, const chain_batch *batches, int M,
+                             const sc_stage_step *step, double *losses)
 {
     chain_action actions[CHAIN_MAX_STAGES][CHAIN_MAX_ACTIONS];
     int n[CHAIN_MAX_STAGES], at[CHAIN_MAX_STAGES] = {0};
@@ -188,7 +189,7 @@ static void chain_run(chain *self, chain_order order, const chain_batch *batches
 }
 
 /* The first and the last stage exchange the tied matrix's gradient, in two pieces. */
-static void chain_reduce_tied(chain *self)
+static inline void chain_reduce_tied(chain *self)
 {
     sc_stage *first = self->stages[0], *last = self->stages[self->S - 1];
     if (first == last) {
@@ -211,7 +212,7 @@ static void chain_reduce_tied(chain *self)
 }
 
 /* norms[ordinal] = sum of squares; returns the global norm, summed in ordinal order as the coordinator does. */
-static double chain_norm(chain *self, double *norms)
+static inline double chain_norm(chain *self, double *norms)
 {
     int n_params = sc_model_n_params(&self->model), n_voted = 0;
     for (int s = 0; s < self->S; s++) {
@@ -230,7 +231,7 @@ static double chain_norm(chain *self, double *norms)
     return sqrt(sum);
 }
 
-static void chain_apply(chain *self, int64_t step, float grad_scale, float learning_rate)
+static inline void chain_apply(chain *self, int64_t step, float grad_scale, float learning_rate)
 {
     for (int s = 0; s < self->S; s++)
         CHECK(sc_stage_apply(self->stages[s], step, grad_scale, learning_rate));
@@ -238,7 +239,7 @@ static void chain_apply(chain *self, int64_t step, float grad_scale, float learn
 
 /* A parameter's state from the first stage that has it; the tied matrix's other copy must have the same bits. `out` has
  * room for its elements; returns how many. */
-static uint64_t chain_read(chain *self, int ordinal, sc_state_kind kind, float *out)
+static inline uint64_t chain_read(chain *self, int ordinal, sc_state_kind kind, float *out)
 {
     sc_param param = sc_model_param(&self->model, ordinal);
     uint64_t n = 1, bytes;

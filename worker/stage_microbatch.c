@@ -169,7 +169,7 @@ sc_status sc_stage_put_tokens(sc_stage *self, int microbatch, const int32_t *tok
 {
     if (!sc_stage_is_first(self))
         return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: tokens for a stage without the embedding", microbatch);
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(check_ids(self, microbatch, "token", tokens, B, T, 0));
     SC_TRY(open_set(self, microbatch, B, T, &set));
     SC_TRY(put(self, input_slot(self, set, 0), tokens, (size_t)B * (size_t)T * sizeof *tokens));
@@ -182,7 +182,7 @@ sc_status sc_stage_put_activation(sc_stage *self, int microbatch, const float *a
     if (sc_stage_is_first(self))
         return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: an activation for the first stage, which takes tokens",
                        microbatch);
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(check_shape(self, microbatch, B, T));
     SC_TRY(open_set(self, microbatch, B, T, &set));
     SC_TRY(put(self, input_slot(self, set, 0), activation, elements(self, set) * sizeof(float)));
@@ -194,7 +194,7 @@ sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *ta
 {
     if (!sc_stage_is_last(self))
         return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: targets for a stage without the head", microbatch);
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(check_ids(self, microbatch, "target", targets, B, T, INT32_MIN));
     SC_TRY(open_set(self, microbatch, B, T, &set));
     int head = self->options.slice.n_blocks - 1;
@@ -208,7 +208,7 @@ sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *ta
 
 sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, const sc_stage_step *step)
 {
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(get_set(self, microbatch, SC_SET_FILLING, "forward", &set));
     if (!set->has_input)
         return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d has no input yet", microbatch);
@@ -234,7 +234,7 @@ sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, c
 
 sc_status sc_stage_take_activation(sc_stage *self, int microbatch, float *out)
 {
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(get_set(self, microbatch, SC_SET_FORWARDED, "taking an activation", &set));
     if (sc_stage_is_last(self) || self->output_of != microbatch)
         return SC_FAIL(SC_FAILED_PRECONDITION,
@@ -258,7 +258,7 @@ static sc_status get_head(sc_stage *self, int microbatch, bool targets, const ch
 
 sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sum, uint64_t *n_targets)
 {
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(get_head(self, microbatch, true, "taking a loss", &set));
     const sc_stage_options *o = &self->options;
     const float *loss = saved_slot(self, set, o->slice.n_blocks - 1, SC_SLOT_LOSS);
@@ -271,7 +271,7 @@ sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sum, uint64
 
 sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out)
 {
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(get_head(self, microbatch, false, "taking logits", &set));
     const sc_stage_options *o = &self->options;
     const float *logits = saved_slot(self, set, o->slice.n_blocks - 1, SC_SLOT_LOGITS);
@@ -284,7 +284,7 @@ sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out)
 
 sc_status sc_stage_put_gradient(sc_stage *self, int microbatch, const float *gradient)
 {
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(get_set(self, microbatch, SC_SET_FORWARDED, "putting a gradient", &set));
     if (sc_stage_is_last(self) || !set->step.train)
         return SC_FAIL(SC_FAILED_PRECONDITION, "putting a gradient: micro-batch %d %s", microbatch,
@@ -343,8 +343,8 @@ static sc_status get_trained(sc_stage *self, int microbatch, const char *what, s
 /* Block by block, so that all blocks can use one set of weight slots. */
 sc_status sc_stage_backward(sc_stage *self, int microbatch)
 {
-    sc_stage_set *set;
-    sc_stage_flow *flow;
+    sc_stage_set *set = NULL;
+    sc_stage_flow *flow = NULL;
     SC_TRY(get_trained(self, microbatch, "backward", &set));
     SC_TRY(open_flow(self, microbatch, "backward", &flow));
     for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
@@ -364,8 +364,8 @@ static char *split_memory(const sc_stage *self, const sc_stage_set *set, int i)
 
 sc_status sc_stage_backward_input(sc_stage *self, int microbatch)
 {
-    sc_stage_set *set;
-    sc_stage_flow *flow;
+    sc_stage_set *set = NULL;
+    sc_stage_flow *flow = NULL;
     SC_TRY(get_trained(self, microbatch, "backward_input", &set));
     int split = 0, max_split = self->options.max_split;
     while (split < max_split && self->split_used[split])
@@ -389,7 +389,7 @@ sc_status sc_stage_backward_input(sc_stage *self, int microbatch)
 
 sc_status sc_stage_backward_weight(sc_stage *self, int microbatch)
 {
-    sc_stage_set *set;
+    sc_stage_set *set = NULL;
     SC_TRY(get_set(self, microbatch, SC_SET_SPLIT, "backward_weight", &set));
     for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
         sc_block_call call = block_call(self, set, i, split_memory(self, set, i));

@@ -40,7 +40,7 @@ static sc_status find_state(const sc_stage *self, const char *name, sc_state_kin
 sc_status sc_stage_read_state(sc_stage *self, const char *name, sc_state_kind kind, uint64_t from, uint64_t n,
                               void *out)
 {
-    char *state;
+    char *state = NULL;
     SC_TRY(find_state(self, name, kind, from, n, &state));
     SC_TRY(self->options.ops->copy_out(self->options.stream, out, state, (size_t)n));
     return self->options.ops->stream_sync(self->options.stream);
@@ -49,7 +49,7 @@ sc_status sc_stage_read_state(sc_stage *self, const char *name, sc_state_kind ki
 sc_status sc_stage_write_state(sc_stage *self, const char *name, sc_state_kind kind, uint64_t from, uint64_t n,
                                const void *data)
 {
-    char *state;
+    char *state = NULL;
     SC_TRY(find_state(self, name, kind, from, n, &state));
     SC_TRY(self->options.ops->copy_in(self->options.stream, state, data, (size_t)n));
     return self->options.ops->stream_sync(self->options.stream);
