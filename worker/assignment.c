@@ -257,7 +257,10 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     self->seed = request->seed;
     self->fresh = request->fresh;
     self->train = request->train;
-    self->resend_ms = request->resend_ms;
+    enum { DEFAULT_RESEND_MS = 1000, LONGEST_RESEND_MS = 86400000 }; /* wire.resend_ms and its end */
+    self->resend_ms = request->resend_ms ? request->resend_ms : DEFAULT_RESEND_MS;
+    if (self->resend_ms > LONGEST_RESEND_MS)
+        self->resend_ms = LONGEST_RESEND_MS;
     sc_status status;
     SC_TRY_GOTO(status, parse_model(request->model, &self->model), failed);
     SC_TRY_GOTO(status, parse_optimizer(request->optimizer, &self->optimizer), failed);

@@ -1,4 +1,256 @@
-int main(void)
+/* stagecoach-worker: the command line, the signals, and the session between them. */
+#include "proto/base/log.h"
+#include "worker/session.h"
+#include "worker/session_endpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, MAX_THREADS = 1024, MAX_LOCAL_INDEX = 1 << 20 };
+
+typedef struct options {
+    const char *coordinator, *listen, *advertise, *device, *log;
+    int threads, local_index;
+    bool log_json;
+} options;
+
+static const char usage[] =
+    "usage: stagecoach-worker --coordinator tcp://HOST:PORT [option]...\n"
+    "\n"
+    "Holds one stage of a model, as the coordinator assigns it, until the coordinator releases it.\n"
+    "\n"
+    "  --coordinator ENDPOINT  where the coordinator listens: tcp://HOST:PORT or ipc://PATH\n"
+    "  --listen ENDPOINT       where to listen for neighbouring stages; a port of * takes any that is free. Default:\n"
+    "                          loopback for a coordinator on loopback, beside its file for ipc, else all interfaces\n"
+    "  --advertise ENDPOINT    the address to tell the neighbours, where it differs from --listen\n"
+    "  --threads N             compute threads. Default: the processors that are online\n"
+    "  --device NAME           cpu (default), reference (plain loops, slow), cuda\n"
+    "  --log SPEC              debug, info, warn, error or off; \"warn,session=debug\" sets one subsystem apart\n"
+    "  --log-json              log as JSON lines\n"
+    "  --local-index I         the number that `stagecoach train` starts it under; it then ends with its parent\n"
+    "  --help, --version\n"
+    "\n"
+    "SIGTERM and SIGINT leave the run in good order; a second one ends the worker at once.\n"
+    "Exit status: 0 released or asked to stop, 1 failure, 2 usage.\n";
+
+/* ---- the command line ---- */
+
+static int usage_error(const char *option, const char *what)
 {
-    return 0;
+    fprintf(stderr, "stagecoach-worker: %s: %s\nTry 'stagecoach-worker --help'.\n", option, what);
+    return EXIT_USAGE;
+}
+
+static bool parse_number(const char *text, int low, int high, int *out)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (errno || end == text || *end != '\0' || value < low || value > high)
+        return false;
+    *out = (int)value;
+    return true;
+}
+
+static int online_processors(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (int)n;
+}
+
+/* -1: go on; else the exit status. */
+static int parse_options(int argc, char **argv, options *out)
+{
+    enum { COORDINATOR = 256, LISTEN, ADVERTISE, THREADS, DEVICE, LOG, LOG_JSON, LOCAL_INDEX, HELP, VERSION };
+    static const struct option known[] = {
+        {"coordinator", required_argument, NULL, COORDINATOR},
+        {"listen", required_argument, NULL, LISTEN},
+        {"advertise", required_argument, NULL, ADVERTISE},
+        {"threads", required_argument, NULL, THREADS},
+        {"device", required_argument, NULL, DEVICE},
+        {"log", required_argument, NULL, LOG},
+        {"log-json", no_argument, NULL, LOG_JSON},
+        {"local-index", required_argument, NULL, LOCAL_INDEX},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},
+        {0},
+    };
+    *out = (options){.device = "cpu", .threads = online_processors(), .local_index = -1};
+    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        switch (option) {
+        case COORDINATOR:
+            out->coordinator = optarg;
+            break;
+        case LISTEN:
+            out->listen = optarg;
+            break;
+        case ADVERTISE:
+            out->advertise = optarg;
+            break;
+        case THREADS:
+            if (!parse_number(optarg, 1, MAX_THREADS, &out->threads))
+                return usage_error("--threads", "an integer from 1 to 1024 is expected");
+            break;
+        case DEVICE:
+            out->device = optarg;
+            break;
+        case LOG:
+            out->log = optarg;
+            break;
+        case LOG_JSON:
+            out->log_json = true;
+            break;
+        case LOCAL_INDEX:
+            if (!parse_number(optarg, 0, MAX_LOCAL_INDEX, &out->local_index))
+                return usage_error("--local-index", "an integer from 0 is expected");
+            break;
+        case HELP:
+            fputs(usage, stdout);
+            return 0;
+        case VERSION:
+            puts("stagecoach-worker " SC_VERSION);
+            return 0;
+        default: /* getopt_long has named the option */
+            fputs("Try 'stagecoach-worker --help'.\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc)
+        return usage_error(argv[optind], "no argument of this kind is expected");
+    return -1;
+}
+
+/* Whether `text` can be bound: as an endpoint to connect to, or with * as the port. */
+static bool can_listen(const char *text)
+{
+    size_t n = strlen(text);
+    if (n > 8 && n < SC_ENDPOINT_BYTES && strncmp(text, "tcp://", 6) == 0 && strcmp(text + n - 2, ":*") == 0)
+        return true;
+    return sc_session_endpoint_check(text) == SC_OK;
+}
+
+static int check_options(const options *self, const sc_ops **ops)
+{
+    if (!self->coordinator)
+        return usage_error("--coordinator", "missing; it says where the coordinator listens, as tcp://HOST:PORT");
+    if (sc_session_endpoint_check(self->coordinator) != SC_OK)
+        return usage_error("--coordinator", sc_status_message());
+    if (self->listen && !can_listen(self->listen))
+        return usage_error("--listen", sc_status_message());
+    if (self->advertise && sc_session_endpoint_check(self->advertise) != SC_OK)
+        return usage_error("--advertise", sc_status_message());
+    if (sc_log_init(self->log, self->log_json, STDERR_FILENO) != SC_OK)
+        return usage_error("--log", sc_status_message());
+    if (sc_ops_find(self->device, ops) != SC_OK)
+        return usage_error("--device", sc_status_message());
+    return -1;
+}
+
+/* ---- signals ---- */
+
+static int stop_pipe[2] = {-1, -1};
+static volatile sig_atomic_t n_stops;
+static char socket_path[SC_ENDPOINT_BYTES]; /* of an ipc endpoint, written before the signals are caught */
+
+/* The first signal asks the session to leave; the second waits for nobody. */
+static void on_stop(int signal_number)
+{
+    int kept = errno;
+    if (n_stops++ > 0) {
+        if (socket_path[0])
+            unlink(socket_path);
+        _exit(128 + signal_number);
+    }
+    if (write(stop_pipe[1], "s", 1) < 0)
+        _exit(128 + signal_number); /* nobody would hear of it */
+    errno = kept;
+}
+
+static sc_status catch_signals(const char *listen)
+{
+    if (strncmp(listen, "ipc://", 6) == 0)
+        snprintf(socket_path, sizeof socket_path, "%s", listen + 6);
+    if (pipe2(stop_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no pipe for the signals: %s", strerror(errno));
+    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    sigaction(SIGTERM, &stop, NULL);
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGPIPE, &ignore, NULL);
+    return SC_OK;
+}
+
+/* Whether the parent was dead before main began, and init took its place. In a container `stagecoach train` may be
+ * process 1 itself. */
+static bool is_orphan(pid_t parent)
+{
+    char name[32] = "";
+    FILE *file = parent == 1 ? fopen("/proc/1/comm", "r") : NULL;
+    if (!file)
+        return false;
+    bool known = fgets(name, sizeof name, file) != NULL;
+    fclose(file);
+    return known && strcmp(name, "stagecoach\n") != 0;
+}
+
+/* The kernel sends SIGTERM when the parent dies, but not for one that died before it was asked to. */
+static sc_status follow_parent(pid_t parent)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
+        return SC_FAIL(SC_INTERNAL, "cannot follow the parent process: %s", strerror(errno));
+    if (getppid() != parent || is_orphan(parent))
+        return SC_FAIL(SC_CANCELLED, "the process that started this worker is gone");
+    return SC_OK;
+}
+
+/* ---- */
+
+static sc_status work(const options *self, const sc_ops *ops, pid_t parent)
+{
+    char listen[SC_ENDPOINT_BYTES];
+    if (self->listen)
+        snprintf(listen, sizeof listen, "%s", self->listen);
+    else
+        SC_TRY(sc_session_endpoint_listen(self->coordinator, listen));
+    SC_TRY(catch_signals(listen));
+    if (self->local_index >= 0)
+        SC_TRY(follow_parent(parent));
+    sc_session_options session_options = {
+        .coordinator = self->coordinator,
+        .listen = listen,
+        .advertise = self->advertise,
+        .ops = ops,
+        .threads = self->threads,
+        .local_index = self->local_index,
+        .clock = sc_clock_system(),
+        .stop_fd = stop_pipe[0],
+    };
+    sc_session *session;
+    SC_TRY(sc_session_new(&session_options, &session));
+    sc_status status = sc_session_run(session);
+    sc_session_destroy(&session);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    pid_t parent = getppid();
+    options given;
+    const sc_ops *ops;
+    int exit_status = parse_options(argc, argv, &given);
+    if (exit_status < 0)
+        exit_status = check_options(&given, &ops);
+    if (exit_status >= 0)
+        return exit_status;
+    if (work(&given, ops, parent) != SC_OK) {
+        fprintf(stderr, "stagecoach-worker: %s\n", sc_status_message());
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
 }

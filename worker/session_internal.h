@@ -1,0 +1,118 @@
+/* What the session's files share: the membership and the loop (session.c), the calls that it serves
+ * (session_service.c), and the way of tensors to and from the neighbours (session_route.c). */
+#ifndef SC_SESSION_INTERNAL_H
+#define SC_SESSION_INTERNAL_H
+
+#include "worker/executor.h"
+#include "worker/session.h"
+#include "worker/session_endpoint.h"
+
+#include <pthread.h>
+
+#define SC_LOG_SUBSYSTEM "session"
+#include "proto/base/log.h"
+
+typedef enum sc_session_state {
+    SC_SESSION_CONNECTING,
+    SC_SESSION_JOINING,
+    SC_SESSION_IDLE,
+    SC_SESSION_ASSIGNING,
+    SC_SESSION_READY,
+    SC_SESSION_RUNNING,
+    SC_SESSION_LEAVING,
+    SC_SESSION_ENDED,
+} sc_session_state;
+
+/* A call of the coordinator's that waits for the executor. */
+typedef struct sc_pending {
+    uint64_t ticket;
+    enum { SC_PENDING_ASSIGN, SC_PENDING_RUN, SC_PENDING_APPLY, SC_PENDING_READ, SC_PENDING_WRITE } kind;
+    union {
+        Stagecoach__V1__AssignReply_Closure assign;
+        Stagecoach__V1__RunStepReply_Closure run_step;
+        Stagecoach__V1__ApplyStepReply_Closure apply_step;
+        Stagecoach__V1__ReadStateReply_Closure read_state;
+        Stagecoach__V1__WriteStateReply_Closure write_state;
+    } closure;
+    void *closure_data;
+    struct sc_pending *next;
+} sc_pending;
+
+typedef struct sc_peer_list {
+    sc_peer **peers;
+    size_t n, n_allocated;
+} sc_peer_list;
+
+struct sc_session {
+    sc_session_options options;
+    char listen[SC_ENDPOINT_BYTES], advertised[SC_ENDPOINT_BYTES], bound[SC_ENDPOINT_BYTES];
+    char host[128], name[160];
+    sc_session_state state;
+    sc_status failure; /* what sc_session_run returns, with this message */
+    char failure_message[512];
+
+    /* The node, and the lock that the executor's thread takes to wake it: it may go at any time. */
+    pthread_mutex_t wake_lock;
+    sc_node *node;
+    sc_peer *coordinator;
+    uint64_t coordinator_incarnation; /* under which this membership was accepted */
+    Stagecoach__V1__StageWorker_Service service;
+    bool lost;
+    char lost_why[256];
+    bool opened_before; /* a bind that fails again is a socket that has not gone yet, not a mistake of the user's */
+    int bind_attempts;
+
+    uint64_t run;
+    uint32_t lease_ms;
+    uint64_t retry_at_ms, progress_at_ms, complained_at_ms;
+    uint32_t pause_ms; /* between attempts to join */
+    bool complained, joining, reporting;
+
+    sc_mailbox *mailbox;
+    sc_executor *executor;
+    sc_assignment *assignment; /* NULL: none */
+    uint64_t epoch;            /* the mailbox's, of the assignment */
+    uint64_t last_ticket;
+    sc_pending *pending;
+    int n_running;     /* RunSteps pending */
+    uint64_t rejected; /* tensors that no plan of ours asks for */
+
+    sc_peer **routes;       /* [assignment->n_workers]; NULL: no traffic, or a lower rank that has not said Hello yet */
+    sc_peer_list dialled;   /* that this node connected to, for this assignment or earlier ones */
+    sc_peer_list strangers; /* that connected to it, whether or not an assignment names them */
+    sc_executor_event *waiting; /* SEND and AWAIT events to a lower rank that has not said Hello */
+};
+
+static inline uint64_t sc_session_now_ms(const sc_session *self)
+{
+    return sc_clock_ms(&self->options.clock);
+}
+
+/* ---- session.c ---- */
+
+/* Takes the assignment. Errors: SC_RESOURCE_EXHAUSTED and those of connecting; the old one has ended in any case. */
+sc_status sc_session_begin_assignment(sc_session *self, sc_assignment *assignment);
+void sc_session_end_assignment(sc_session *self);
+void sc_session_end(sc_session *self);
+void sc_session_lose(sc_session *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- session_service.c ---- */
+
+void sc_session_serve(sc_session *self);
+/* Answers the call that the DONE event belongs to, if it is still somebody's. */
+void sc_session_answer(sc_session *self, sc_executor_event *done);
+void sc_session_forget_pending(sc_session *self);
+
+/* ---- session_route.c ---- */
+
+/* Finds or opens the ways that the assignment needs. Errors: SC_INVALID, SC_RESOURCE_EXHAUSTED. */
+sc_status sc_session_open_routes(sc_session *self);
+/* Forgets the ways of the assignment, and with `node_goes` all peers there were. */
+void sc_session_forget_routes(sc_session *self, bool node_goes);
+/* A SEND or AWAIT event. Takes it. */
+void sc_session_route(sc_session *self, sc_executor_event *event);
+/* The node's callbacks. */
+void sc_session_on_tensor(void *context, sc_peer *peer, sc_tensor_message *message);
+void sc_session_on_peer(void *context, sc_peer *peer);
+
+#endif

@@ -1,0 +1,214 @@
+/* The way of tensors: out to the neighbours, and in from them and the coordinator. */
+#include "worker/session_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* ---- peers ---- */
+
+static bool list_has(const sc_peer_list *list, const sc_peer *peer)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (list->peers[i] == peer)
+            return true;
+    return false;
+}
+
+static sc_status list_add(sc_peer_list *list, sc_peer *peer)
+{
+    if (list_has(list, peer))
+        return SC_OK;
+    if (list->n == list->n_allocated) {
+        size_t more = list->n_allocated ? 2 * list->n_allocated : 8;
+        sc_peer **peers = realloc(list->peers, more * sizeof(sc_peer *));
+        if (!peers)
+            return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu peers", more);
+        list->peers = peers;
+        list->n_allocated = more;
+    }
+    list->peers[list->n++] = peer;
+    return SC_OK;
+}
+
+static void list_clear(sc_peer_list *list)
+{
+    free(list->peers);
+    *list = (sc_peer_list){0};
+}
+
+/* The latest of that incarnation: an earlier one may be a connection that broke. */
+static sc_peer *find_stranger(const sc_session *self, uint64_t incarnation)
+{
+    for (size_t i = self->strangers.n; i-- > 0;)
+        if (sc_peer_incarnation(self->strangers.peers[i]) == incarnation)
+            return self->strangers.peers[i];
+    return NULL;
+}
+
+/* The higher rank is connected to, the lower one connects. */
+static sc_status open_route(sc_session *self, int rank)
+{
+    const sc_assignment *assignment = self->assignment;
+    if (rank < assignment->worker) {
+        self->routes[rank] = find_stranger(self, assignment->incarnations[rank]);
+        return SC_OK;
+    }
+    sc_status status = sc_node_connect(self->node, assignment->endpoints[rank], &self->routes[rank]);
+    if (status == SC_OK)
+        status = list_add(&self->dialled, self->routes[rank]);
+    if (status != SC_OK)
+        return SC_FAIL(status, "the way to worker %d at '%s': %s", rank, assignment->endpoints[rank],
+                       sc_status_message());
+    return SC_OK;
+}
+
+/* Connections of earlier assignments that this one does not use are closed. */
+static void close_unused(sc_session *self)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < self->dialled.n; i++) {
+        bool used = false;
+        for (int rank = 0; rank < self->assignment->n_workers; rank++)
+            used = used || self->routes[rank] == self->dialled.peers[i];
+        if (used)
+            self->dialled.peers[kept++] = self->dialled.peers[i];
+        else
+            sc_node_disconnect(self->node, self->dialled.peers[i]);
+    }
+    self->dialled.n = kept;
+}
+
+sc_status sc_session_open_routes(sc_session *self)
+{
+    int n = self->assignment->n_workers;
+    self->routes = calloc((size_t)n, sizeof(sc_peer *));
+    if (!self->routes)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the ways to %d workers", n);
+    for (int rank = 0; rank < n; rank++)
+        if (self->assignment->speaks_with[rank])
+            SC_TRY(open_route(self, rank));
+    close_unused(self);
+    return SC_OK;
+}
+
+void sc_session_forget_routes(sc_session *self, bool node_goes)
+{
+    for (sc_executor_event *event; (event = self->waiting);) {
+        self->waiting = event->next;
+        sc_executor_event_destroy(&event);
+    }
+    free(self->routes);
+    self->routes = NULL;
+    if (node_goes) {
+        list_clear(&self->dialled);
+        list_clear(&self->strangers);
+    }
+}
+
+/* ---- out ---- */
+
+/* The peer that events for `worker` go to; NULL: not there yet. */
+static sc_peer *peer_of(const sc_session *self, int worker)
+{
+    return worker == SC_COORDINATOR ? self->coordinator : self->routes[worker];
+}
+
+/* Takes the event. */
+static void deliver(sc_session *self, sc_peer *peer, sc_executor_event *event)
+{
+    const sc_tensor_message *tensor = &event->tensor;
+    if (event->kind == SC_EVENT_AWAIT) {
+        sc_peer_expect(peer, &tensor->name);
+    } else {
+        /* The payload's own size was made from dtype and shape; what fails here is memory, and the receiver's asking
+         * again would find nothing: the step must fail rather than hang. */
+        sc_status status = sc_peer_send(peer, &tensor->name, tensor->dtype, &tensor->shape, tensor->payload);
+        if (status != SC_OK)
+            sc_session_lose(self, "a tensor could not be sent: %s", sc_status_message());
+    }
+    sc_executor_event_destroy(&event);
+}
+
+void sc_session_route(sc_session *self, sc_executor_event *event)
+{
+    if (!self->assignment || event->epoch != self->epoch) {
+        sc_executor_event_destroy(&event);
+        return;
+    }
+    sc_peer *peer = peer_of(self, event->worker);
+    if (peer) {
+        deliver(self, peer, event);
+        return;
+    }
+    sc_executor_event **end = &self->waiting;
+    while (*end)
+        end = &(*end)->next;
+    *end = event;
+}
+
+/* What waited for a lower rank's Hello goes to it now. */
+static void deliver_waiting(sc_session *self, int worker)
+{
+    sc_executor_event **link = &self->waiting;
+    while (*link) {
+        sc_executor_event *event = *link;
+        if (event->worker != worker) {
+            link = &event->next;
+            continue;
+        }
+        *link = event->next;
+        event->next = NULL;
+        deliver(self, self->routes[worker], event);
+    }
+}
+
+/* ---- in ---- */
+
+void sc_session_on_peer(void *context, sc_peer *peer)
+{
+    sc_session *self = context;
+    if (peer == self->coordinator) {
+        if (self->coordinator_incarnation && sc_peer_incarnation(peer) != self->coordinator_incarnation)
+            sc_session_lose(self, "the coordinator was started anew");
+        return;
+    }
+    if (list_has(&self->dialled, peer))
+        return;
+    if (list_add(&self->strangers, peer) != SC_OK) {
+        sc_session_lose(self, "%s", sc_status_message());
+        return;
+    }
+    for (int rank = 0; self->assignment && rank < self->assignment->worker; rank++)
+        if (self->assignment->speaks_with[rank] && self->assignment->incarnations[rank] == sc_peer_incarnation(peer)) {
+            self->routes[rank] = peer;
+            deliver_waiting(self, rank);
+        }
+}
+
+static sc_status accept_tensor(sc_session *self, const sc_peer *peer, sc_tensor_message *message)
+{
+    const sc_assignment *assignment = self->assignment;
+    if (!assignment)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "a tensor came, but this worker has no assignment");
+    SC_TRY(sc_assignment_check_tensor(assignment, &message->name, message->dtype, &message->shape));
+    int sender = sc_assignment_sender(assignment, &message->name);
+    if (sender == SC_COORDINATOR ? peer != self->coordinator
+                                 : sc_peer_incarnation(peer) != assignment->incarnations[sender])
+        return SC_FAIL(SC_PERMISSION_DENIED, "a tensor of kind %u for stage %u came from '%s', who does not make it",
+                       message->name.kind, message->name.stage, sc_peer_name(peer));
+    return sc_mailbox_put(self->mailbox, self->epoch, message);
+}
+
+void sc_session_on_tensor(void *context, sc_peer *peer, sc_tensor_message *message)
+{
+    sc_session *self = context;
+    sc_status status = accept_tensor(self, peer, message);
+    sc_tensor_message_clear(message);
+    if (status == SC_OK || status == SC_ALREADY_EXISTS || status == SC_OUT_OF_RANGE)
+        return; /* the last two: repetitions, which the wire makes when a connection breaks */
+    /* The first few are told, then one in each power of two: a peer that errs cannot fill the disk. */
+    self->rejected++;
+    if (self->rejected <= 4 || (self->rejected & (self->rejected - 1)) == 0)
+        SC_WARN("tensor from '%s' rejected (%" PRIu64 " so far): %s", sc_peer_name(peer), self->rejected,
+                sc_status_message());
+}
