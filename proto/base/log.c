@@ -18,6 +18,7 @@ typedef struct rule {
 typedef struct settings {
     bool ready;
     bool json;
+    bool clears; /* fd is a terminal: a line also clears what it does not cover of a progress line */
     int fd;
     sc_log_level level;
     int n_rules;
@@ -76,7 +77,9 @@ sc_status sc_log_check(const char *spec)
 
 sc_status sc_log_init(const char *spec, bool json, int fd)
 {
-    config = (settings){.ready = true, .json = json, .fd = fd, .level = SC_LOG_INFO};
+    const char *term = getenv("TERM");
+    const bool clears = !json && isatty(fd) && term && *term && strcmp(term, "dumb") != 0;
+    config = (settings){.ready = true, .json = json, .clears = clears, .fd = fd, .level = SC_LOG_INFO};
     if (!spec)
         spec = getenv("SC_LOG");
     return spec ? parse_spec(spec, &config) : SC_OK;
@@ -135,9 +138,13 @@ void sc_log_at(sc_log_level level, const char *subsystem, const char *format, ..
         for (char *p = text; *p; p++) /* one event, one line */
             if (*p == '\n')
                 *p = ' ';
-        used = (size_t)snprintf(line, sizeof line - 1, "%s %s %s: %s", stamp, level_labels[level], subsystem, text);
-        if (used > sizeof line - 2)
-            used = sizeof line - 2;
+        used = (size_t)snprintf(line, sizeof line - 4, "%s %s %s: %s", stamp, level_labels[level], subsystem, text);
+        if (used > sizeof line - 5)
+            used = sizeof line - 5;
+        if (config.clears) {
+            memcpy(line + used, "\x1B[K", 3);
+            used += 3;
+        }
     }
     line[used++] = '\n';
     ssize_t written = write(config.fd, line, used);
