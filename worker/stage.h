@@ -13,7 +13,10 @@
  *  2. Bits of gradients, norms and parameters depend on the model, seed, data and B, T alone: not on the slice.
  *  3. The gradient of the tied matrix is kept apart per side (embedding, head) until reduced, also where one stage has
  * both sides, so that the sum is the same two numbers on any partition: embedding + head.
+ *  4. Norms and the optimizer are refused until the tied gradient is reduced in full: two copies of one matrix that got
+ * different updates would not be found out by the loss.
  *
+ * Errors: a call that comes out of this order is SC_FAILED_PRECONDITION, naming the micro-batch, and changes nothing.
  * Thread: the executor's only. Host pointers of put/take calls are used before the call returns. */
 #ifndef SC_STAGE_H
 #define SC_STAGE_H
@@ -75,7 +78,7 @@ sc_status sc_stage_take_activation(sc_stage *self, int microbatch, float *out);
 sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sum, uint64_t *n_targets);
 /* Last stage, forward-only without targets: logits of the last position of each sequence, (B,V). */
 sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out);
-/* Not the last stage: gradient of its output, (B,T,C). */
+/* Not the last stage: gradient of its output, (B,T,C). One may be put while the last backward's is not yet taken. */
 sc_status sc_stage_put_gradient(sc_stage *self, int microbatch, const float *gradient);
 sc_status sc_stage_backward(sc_stage *self, int microbatch); /* both of the following, block by block */
 sc_status sc_stage_backward_input(sc_stage *self, int microbatch);

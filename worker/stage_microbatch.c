@@ -308,19 +308,16 @@ sc_status sc_stage_put_gradient(sc_stage *self, int microbatch, const float *gra
  * earlier backward left is forgotten. */
 static sc_status open_flow(sc_stage *self, int microbatch, const char *what, sc_stage_flow **out)
 {
-    *out = NULL;
-    for (int i = 0; i < SC_STAGE_FLOWS; i++) {
-        sc_stage_flow *flow = &self->flows[i];
-        if (flow->state == SC_FLOW_INPUT)
-            flow->state = SC_FLOW_EMPTY;
-        if (flow->state == SC_FLOW_OUTPUT && flow->microbatch == microbatch)
-            *out = flow;
-    }
-    if (sc_stage_is_last(self))
-        *out = &self->flows[0];
+    *out = sc_stage_is_last(self) ? &self->flows[0] : NULL;
+    for (int i = 0; i < SC_STAGE_FLOWS; i++)
+        if (self->flows[i].state == SC_FLOW_OUTPUT && self->flows[i].microbatch == microbatch)
+            *out = &self->flows[i];
     if (!*out)
         return SC_FAIL(SC_FAILED_PRECONDITION, "%s: the gradient of micro-batch %d's output was not put", what,
                        microbatch);
+    for (int i = 0; i < SC_STAGE_FLOWS; i++)
+        if (self->flows[i].state == SC_FLOW_INPUT)
+            self->flows[i].state = SC_FLOW_EMPTY;
     return SC_OK;
 }
 
