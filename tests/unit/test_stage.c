@@ -443,6 +443,37 @@ static void calls_out_of_order_are_refused(void **state)
     chain_destroy(&middle);
 }
 
+/* The next gradient may come in before the last one was taken, but not a third. */
+static void a_gradient_may_be_put_before_the_last_is_taken(void **state)
+{
+    (void)state;
+    float row[B * T * 16], before[B * T * 16], after[B * T * 16];
+    for (int i = 0; i < B * T * 16; i++)
+        row[i] = (float)(i % 11) - 5.0f;
+    chain pipeline;
+    chain_new(&pipeline, &sc_ops_reference, &model, 3, (int[]){1, 2, 1}, B, T, 3, 0, &adamw);
+    sc_stage *stage = pipeline.stages[1];
+    CHECK(sc_stage_init(stage, 3));
+    const sc_stage_step step = {.train = true, .optimizer_step = 1, .loss_scale = 1};
+    for (int m = 0; m < 3; m++) {
+        CHECK(sc_stage_put_activation(stage, m, row, B, T));
+        CHECK(sc_stage_forward(stage, m, 0, &step));
+    }
+    CHECK(sc_stage_put_gradient(stage, 0, row));
+    CHECK(sc_stage_backward(stage, 0));
+    CHECK(sc_stage_take_gradient(stage, 0, before));
+    CHECK(sc_stage_put_gradient(stage, 1, row));
+    assert_int_equal(sc_stage_put_gradient(stage, 2, row), SC_FAILED_PRECONDITION);
+    assert_int_equal(sc_stage_backward(stage, 2), SC_FAILED_PRECONDITION);
+    CHECK(sc_stage_take_gradient(stage, 0, after));
+    assert_memory_equal(before, after, sizeof before);
+    assert_memory_not_equal(before, row, sizeof before);
+    CHECK(sc_stage_backward(stage, 1));
+    assert_int_equal(sc_stage_take_gradient(stage, 0, after), SC_FAILED_PRECONDITION);
+    CHECK(sc_stage_take_gradient(stage, 1, after));
+    chain_destroy(&pipeline);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -456,6 +487,7 @@ int main(void)
         cmocka_unit_test(bad_options_are_refused),
         cmocka_unit_test(bad_micro_batches_are_refused),
         cmocka_unit_test(calls_out_of_order_are_refused),
+        cmocka_unit_test(a_gradient_may_be_put_before_the_last_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
