@@ -93,7 +93,7 @@ sc_status sc_supervisor_start(sc_supervisor *self, int index)
     char log[PATH_MAX], threads[16], local[16];
     log_path(self, index, log, sizeof log);
     snprintf(threads, sizeof threads, "%d", self->options.threads);
-    snprintf(local, sizeof local, "%d", index + 1);
+    snprintf(local, sizeof local, "%d", index);
     char *argv[20];
     int n = 0;
     argv[n++] = self->program;
