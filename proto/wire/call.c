@@ -73,7 +73,7 @@ static bool take_payload(sc_node *node, sc_incoming *message, size_t frame, uint
         node->counters.bytes_in += sc_buffer_bytes(*out);
         return true;
     }
-    SC_WARN("%s: a payload of a call came damaged; it will be sent again", node->name);
+    SC_DEBUG("%s: a payload of a call came damaged; it will be sent again", node->name);
     sc_buffer_unref(out);
     node->counters.rejected++;
     return false;

@@ -61,6 +61,8 @@ void sc_node_destroy(sc_node **self_p, int linger_ms)
     if (self->router)
         zsock_set_linger(self->router, linger_ms);
     zsock_destroy(&self->router);
+    if (strncmp(self->bound, "ipc://", 6) == 0 && self->bound[6] != '@')
+        unlink(self->bound + 6); /* libzmq leaves the file */
     if (self->wake_fd >= 0)
         close(self->wake_fd);
     free(self->peers);
@@ -362,7 +364,7 @@ sc_status sc_node_poll(sc_node *self, int timeout_ms)
         if (timeout_ms < 0 || ms < (uint64_t)timeout_ms)
             timeout_ms = ms < INT32_MAX ? (int)ms : INT32_MAX;
     }
-    int n_items;
+    int n_items = 0;
     SC_TRY(collect(self, &n_items));
     size_t n_peers = self->n_peers, n_watches = self->n_watches;
     bool router = self->router != NULL;

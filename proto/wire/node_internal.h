@@ -30,7 +30,7 @@ struct sc_peer {
     void *context;
     uint64_t incarnation; /* 0 before its Hello */
     uint64_t heard_ns;
-    uint32_t odd_protocol; /* the other version that it speaks; 0: none was seen */
+    bool version_logged; /* it was logged that it speaks another version */
 
     zsock_t *socket; /* its own DEALER, or the node's ROUTER (borrowed) */
     zsock_t *monitor;

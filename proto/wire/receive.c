@@ -23,7 +23,7 @@ static sc_peer *meet(sc_node *node, const sc_incoming *message, const sc_envelop
     sc_peer *peer = NULL;
     if (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_HELLO || envelope->protocol != SC_PROTOCOL_VERSION) {
         if (sc_peer_new(node, true, &peer) != SC_OK) {
-            SC_WARN("%s: a peer was turned away: %s", node->name, sc_status_message());
+            SC_DEBUG("%s: a peer was turned away: %s", node->name, sc_status_message());
             return NULL;
         }
         peer->socket = node->router;
@@ -63,7 +63,6 @@ static void take_hello(sc_peer *peer, const Stagecoach__V1__Hello *hello)
             return;
     }
     peer->incarnation = hello->incarnation;
-    peer->odd_protocol = 0;
     if (*hello->name)
         rename_peer(peer, hello->name);
     if (peer->endpoint) {
@@ -96,9 +95,9 @@ static void take_odd_version(sc_peer *peer, const sc_envelope *envelope, const c
     sc_node *node = peer->node;
     char message[256];
     snprintf(message, sizeof message, "%s", why);
-    if (peer->odd_protocol != envelope->protocol)
+    if (!peer->version_logged)
         SC_ERROR("%s: %s: %s", node->name, sc_peer_name(peer), message);
-    peer->odd_protocol = envelope->protocol;
+    peer->version_logged = true;
     if (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_HELLO) {
         peer->introduced = true; /* saying it again would not help */
         peer->connected |= !peer->endpoint;

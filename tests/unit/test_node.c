@@ -311,6 +311,8 @@ static void tensors_arrive_whole(const char *endpoint)
     assert_int_equal(sc_node_count(p.server.node).rejected, 0);
     assert_int_equal(sc_node_count(p.server.node).duplicates, 0);
     close_pair(&p);
+    if (strncmp(endpoint, "ipc://", 6) == 0)
+        assert_int_not_equal(access(endpoint + 6, F_OK), 0); /* it cleans up after itself */
 }
 
 static void tensors_arrive_over_tcp(void **state)
