@@ -1,6 +1,7 @@
 #include "kernels/cpu/gemm.h"
 
-#include <immintrin.h>
+#include "kernels/cpu/transpose.h"
+
 #include <oneapi/dnnl/dnnl.h>
 #include <string.h>
 
@@ -17,7 +18,9 @@ enum {
     ALIGN = 48,
     MANY = 32,   /* tiles enough for 16 threads to end at about the same time */
     FEW = 16,    /* below this many, smaller tiles pay */
-    DEPTH = 512, /* rows of K that are transposed at a time: 384 x 512 floats stay in the second-level cache */
+    FEWER = 8,   /* the same where a tile has to bring its operands into scratch */
+    DEPTH = 512, /* rows of K that are transposed at a time: 192 x 512 floats stay in the second-level cache */
+    SKEW = 16,   /* a row of the transposed block is longer by this, so that its rows fall into different cache sets */
 };
 
 static int divide_up(int n, int by)
@@ -30,11 +33,30 @@ static int count(const sc_gemm *g)
     return divide_up(g->M, g->tile_m) * divide_up(g->N, g->tile_n);
 }
 
-/* Halves the longer side until there are `wanted` tiles or the sides are down to `least`. */
+/* Below AVX-512, oneDNN 2.6 reads its operands where they are. A transposed A then costs half the speed, and a B whose rows
+ * lie a multiple of 1 KiB apart up to half, since they share a few cache sets. Such operands go through scratch, DEPTH rows
+ * of K at a time; that costs a few percent. With AVX-512 it packs both operands itself. */
+static bool reads_in_place(void)
+{
+    return dnnl_get_effective_cpu_isa() < dnnl_cpu_isa_avx512_core;
+}
+
+static bool transposes_a(const sc_gemm *g)
+{
+    return g->a_transposed && reads_in_place();
+}
+
+static bool copies_b(const sc_gemm *g)
+{
+    return !g->b_transposed && g->ldb % 256 == 0 && reads_in_place();
+}
+
+/* Halves a side until there are `wanted` tiles or the sides are down to `least`: the longer one, or the rows as long as
+ * possible where each tile has to transpose them. */
 static void shrink(sc_gemm *g, int wanted, int least)
 {
     while (count(g) < wanted) {
-        bool rows = g->tile_m >= g->tile_n;
+        bool rows = g->tile_m >= g->tile_n || transposes_a(g);
         int *side = rows ? &g->tile_m : &g->tile_n;
         if (*side < 2 * least) {
             side = rows ? &g->tile_n : &g->tile_m;
@@ -49,40 +71,21 @@ int sc_gemm_cut(sc_gemm *g)
 {
     g->tile_m = g->M < LARGE ? g->M : LARGE;
     g->tile_n = g->N < LARGE ? g->N : LARGE;
-    shrink(g, MANY, MEDIUM);
-    shrink(g, FEW, SMALL);
+    if (transposes_a(g)) {
+        shrink(g, FEWER, SMALL);
+    } else {
+        shrink(g, MANY, MEDIUM);
+        shrink(g, FEW, SMALL);
+    }
     return count(g);
 }
 
-/* Below AVX-512, oneDNN 2.6 reads a transposed A with strides, at half speed; transposing it first costs a few percent. */
-static bool transposes_first(const sc_gemm *g)
-{
-    return g->a_transposed && dnnl_get_effective_cpu_isa() < dnnl_cpu_isa_avx512_core;
-}
+enum { A_STRIDE = DEPTH + SKEW, B_STRIDE = LARGE + SKEW };
 
 size_t sc_gemm_scratch(const sc_gemm *g)
 {
-    int depth = g->K < DEPTH ? g->K : DEPTH;
-    return transposes_first(g) ? (size_t)g->tile_m * (size_t)depth * sizeof(float) : 0;
-}
-
-/* to (columns,rows) = from (rows,columns)^T. */
-static void transpose(float *to, size_t to_ld, const float *from, size_t from_ld, int rows, int columns)
-{
-    int whole_rows = rows / 4 * 4, whole_columns = columns / 4 * 4;
-    for (int r = 0; r < whole_rows; r += 4)
-        for (int c = 0; c < whole_columns; c += 4) {
-            const float *f = from + (size_t)r * from_ld + c;
-            float *t = to + (size_t)c * to_ld + r;
-            __m128 r0 = _mm_loadu_ps(f), r1 = _mm_loadu_ps(f + from_ld);
-            __m128 r2 = _mm_loadu_ps(f + 2 * from_ld), r3 = _mm_loadu_ps(f + 3 * from_ld);
-            _MM_TRANSPOSE4_PS(r0, r1, r2, r3);
-            _mm_storeu_ps(t, r0), _mm_storeu_ps(t + to_ld, r1);
-            _mm_storeu_ps(t + 2 * to_ld, r2), _mm_storeu_ps(t + 3 * to_ld, r3);
-        }
-    for (int r = 0; r < rows; r++)
-        for (int c = r < whole_rows ? whole_columns : 0; c < columns; c++)
-            to[(size_t)c * to_ld + (size_t)r] = from[(size_t)r * from_ld + (size_t)c];
+    size_t a = transposes_a(g) ? (size_t)g->tile_m * A_STRIDE : 0, b = copies_b(g) ? DEPTH * B_STRIDE : 0;
+    return (a + b) * sizeof(float);
 }
 
 static bool product(char ta, char tb, int M, int N, int K, const float *a, size_t lda, const float *b, size_t ldb,
@@ -90,6 +93,32 @@ static bool product(char ta, char tb, int M, int N, int K, const float *a, size_
 {
     return dnnl_sgemm(ta, tb, M, N, K, 1.0f, a, (dnnl_dim_t)lda, b, (dnnl_dim_t)ldb, add ? 1.0f : 0.0f, c,
                       (dnnl_dim_t)ldc) == dnnl_success;
+}
+
+/* The product of a tile, a slice of K after the other, with A or B or both brought into scratch. */
+static bool product_through_scratch(const sc_gemm *g, int rows, int columns, const float *a, const float *b, float *c,
+                                    float *scratch)
+{
+    float *a_block = scratch, *b_block = transposes_a(g) ? scratch + (size_t)g->tile_m * A_STRIDE : scratch;
+    bool ok = true;
+    for (int k = 0; k < g->K && ok; k += DEPTH) {
+        int depth = g->K - k < DEPTH ? g->K - k : DEPTH;
+        const float *ak = a + (g->a_transposed ? (size_t)k * g->lda : (size_t)k);
+        const float *bk = b + (g->b_transposed ? (size_t)k : (size_t)k * g->ldb);
+        size_t lda = g->lda, ldb = g->ldb;
+        if (transposes_a(g)) {
+            sc_transpose(a_block, A_STRIDE, ak, lda, depth, rows);
+            ak = a_block, lda = A_STRIDE;
+        }
+        if (copies_b(g)) {
+            for (int i = 0; i < depth; i++)
+                memcpy(b_block + (size_t)i * B_STRIDE, bk + (size_t)i * ldb, (size_t)columns * sizeof *b);
+            bk = b_block, ldb = B_STRIDE;
+        }
+        ok = product('N', g->b_transposed ? 'T' : 'N', rows, columns, depth, ak, lda, bk, ldb, g->add || k > 0, c,
+                     g->ldc);
+    }
+    return ok;
 }
 
 bool sc_gemm_tile(const sc_gemm *g, int task, float *scratch)
@@ -101,19 +130,10 @@ bool sc_gemm_tile(const sc_gemm *g, int task, float *scratch)
     const float *a = g->a + (g->a_transposed ? (size_t)row : (size_t)row * g->lda);
     const float *b = g->b + (g->b_transposed ? (size_t)column * g->ldb : (size_t)column);
     float *c = g->c + (size_t)row * g->ldc + column;
-    char tb = g->b_transposed ? 'T' : 'N';
-    bool ok = true;
     omp_set_num_threads(1); /* oneDNN must not fork inside a tile, whatever the caller has set */
-    if (transposes_first(g)) {
-        for (int k = 0; k < g->K && ok; k += DEPTH) {
-            int depth = g->K - k < DEPTH ? g->K - k : DEPTH;
-            transpose(scratch, (size_t)depth, a + (size_t)k * g->lda, g->lda, depth, rows);
-            const float *bk = b + (g->b_transposed ? (size_t)k : (size_t)k * g->ldb);
-            ok = product('N', tb, rows, columns, depth, scratch, (size_t)depth, bk, g->ldb, g->add || k > 0, c, g->ldc);
-        }
-    } else {
-        ok = product(g->a_transposed ? 'T' : 'N', tb, rows, columns, g->K, a, g->lda, b, g->ldb, g->add, c, g->ldc);
-    }
+    bool ok = transposes_a(g) || copies_b(g) ? product_through_scratch(g, rows, columns, a, b, c, scratch)
+                                             : product(g->a_transposed ? 'T' : 'N', g->b_transposed ? 'T' : 'N', rows,
+                                                       columns, g->K, a, g->lda, b, g->ldb, g->add, c, g->ldc);
     if (ok && g->finish)
         g->finish(g->context, row, column, rows, columns);
     return ok;

@@ -7,6 +7,8 @@
  * some depth). Order is fixed: groups ascend, and each sum over keys or queries ascends.
  * Source: Dao 2023 (FlashAttention-2) for the backward formulas; the blocking is our own. */
 
+#include "kernels/cpu/transpose.h"
+
 /* The register tile: MR rows x NR columns of the result, two vectors wide. */
 #if defined(__AVX512F__)
 enum { MR = 8 };
@@ -24,19 +26,22 @@ INLINE size_t round_up(size_t n, size_t to)
 INLINE void tile(size_t k, const float *a, size_t row_stride, size_t k_stride, const float *panel, float *c, size_t ldc,
                  bool accumulate)
 {
-    vf sum[MR][2];
+    vf sum[MR][2]; /* in registers: hence the loops over it are unrolled early */
+#pragma GCC unroll 8
     for (int m = 0; m < MR; m++) {
         sum[m][0] = accumulate ? load(c + (size_t)m * ldc) : (vf){0};
         sum[m][1] = accumulate ? load(c + (size_t)m * ldc + W) : (vf){0};
     }
     for (size_t i = 0; i < k; i++, a += k_stride, panel += NR) {
         vf p0 = load(panel), p1 = load(panel + W);
+#pragma GCC unroll 8
         for (int m = 0; m < MR; m++) {
             vf x = splat(a[(size_t)m * row_stride]);
             sum[m][0] = fma_(x, p0, sum[m][0]);
             sum[m][1] = fma_(x, p1, sum[m][1]);
         }
     }
+#pragma GCC unroll 8
     for (int m = 0; m < MR; m++) {
         store(c + (size_t)m * ldc, sum[m][0]);
         store(c + (size_t)m * ldc + W, sum[m][1]);
@@ -91,9 +96,9 @@ static void pack_transposed(float *to, const float *from, size_t stride, size_t 
 {
     for (size_t r = 0; r < rows; r += NR, to += width * NR) {
         size_t n = rows - r < NR ? rows - r : NR;
-        for (size_t j = 0; j < NR; j++)
-            for (size_t c = 0; c < width; c++)
-                to[c * NR + j] = j < n ? from[(r + j) * stride + c] : 0.0f;
+        if (n < NR)
+            memset(to, 0, width * NR * sizeof *to);
+        sc_transpose(to, NR, from + r * stride, stride, (int)n, (int)width);
     }
 }
 

@@ -97,39 +97,82 @@ static void activation_backward(float *dx, const float *y, size_t ld, int rows, 
 }
 
 /* --- dropout -----------------------------------------------------------------------------------------------------------
- * Philox4x32-10, W / 2 blocks at once, the same bits as sc_rng_u32. Each 32-bit word of the state has a 64-bit lane; only
- * its low half counts. */
-enum { CHUNK = 512, BITS_SLACK = 3 + 2 * W }; /* elements at a time; room that random_bits needs beyond n */
+ * Philox4x32-10, STREAMS * W / 2 blocks at once, the same bits as sc_rng_u32. Each 32-bit word of the state has a 64-bit
+ * lane; only its low half counts. One vector would wait for its multiplications, so STREAMS of them go side by side. */
+enum {
+    STREAMS = 2,
+    CHUNK = 512,                      /* elements at a time */
+    BITS_SLACK = 3 + STREAMS * 2 * W, /* room that random_bits needs beyond n */
+};
+
+#if defined(__AVX512F__)
+#define INTERLEAVE_FIRST                                                                                               \
+    (vl)                                                                                                               \
+    {                                                                                                                  \
+        0, 8, 1, 9, 2, 10, 3, 11                                                                                       \
+    }
+#define INTERLEAVE_SECOND                                                                                              \
+    (vl)                                                                                                               \
+    {                                                                                                                  \
+        4, 12, 5, 13, 6, 14, 7, 15                                                                                     \
+    }
+#elif defined(__AVX2__)
+#define INTERLEAVE_FIRST                                                                                               \
+    (vl)                                                                                                               \
+    {                                                                                                                  \
+        0, 4, 1, 5                                                                                                     \
+    }
+#define INTERLEAVE_SECOND                                                                                              \
+    (vl)                                                                                                               \
+    {                                                                                                                  \
+        2, 6, 3, 7                                                                                                     \
+    }
+#else
+#define INTERLEAVE_FIRST                                                                                               \
+    (vl)                                                                                                               \
+    {                                                                                                                  \
+        0, 2                                                                                                           \
+    }
+#define INTERLEAVE_SECOND                                                                                              \
+    (vl)                                                                                                               \
+    {                                                                                                                  \
+        1, 3                                                                                                           \
+    }
+#endif
 
 /* The bits of elements index .. index + n - 1; they start at the returned place in `buffer` (n + BITS_SLACK). */
 static const uint32_t *random_bits(uint32_t *buffer, size_t n, const sc_rng *rng, uint64_t index)
 {
     const vl low_half = (vl){0} + 0xFFFFFFFFu;
     size_t skip = index % 4, blocks = (skip + n + 3) / 4;
-    vl counter = (vl){0} + index / 4;
-    for (int i = 0; i < W / 2; i++)
-        counter[i] += (uint64_t)i;
-    for (size_t block = 0; block < blocks; block += W / 2) {
-        vl c0 = counter, c1 = (vl){0} + rng->row, c2 = (vl){0} + rng->step, c3 = (vl){0} + rng->site;
-        uint32_t k0 = (uint32_t)rng->seed, k1 = (uint32_t)(rng->seed >> 32);
-        for (int round = 0; round < 10; round++) {
-            vl p0 = MUL_EVEN(c0, (vl){0} + 0xD2511F53u), p1 = MUL_EVEN(c2, (vl){0} + 0xCD9E8D57u);
-            c0 = (p1 >> 32) ^ c1 ^ ((vl){0} + k0);
-            c2 = (p0 >> 32) ^ c3 ^ ((vl){0} + k1);
-            c1 = p1, c3 = p0;
-            k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+    vl counter[STREAMS], key0[10], key1[10];
+    for (uint32_t round = 0; round < 10; round++) {
+        key0[round] = (vl){0} + ((uint32_t)rng->seed + round * 0x9E3779B9u);
+        key1[round] = (vl){0} + ((uint32_t)(rng->seed >> 32) + round * 0xBB67AE85u);
+    }
+    for (int s = 0; s < STREAMS; s++)
+        for (int i = 0; i < W / 2; i++)
+            counter[s][i] = index / 4 + (uint64_t)(s * W / 2 + i);
+    for (size_t block = 0; block < blocks; block += STREAMS * W / 2) {
+        vl c0[STREAMS], c1[STREAMS], c2[STREAMS], c3[STREAMS];
+        for (int s = 0; s < STREAMS; s++) {
+            c0[s] = counter[s], c1[s] = (vl){0} + rng->row, c2[s] = (vl){0} + rng->step, c3[s] = (vl){0} + rng->site;
+            counter[s] += STREAMS * W / 2;
         }
-        vl c01 = (c0 & low_half) | (c1 << 32), c23 = (c2 & low_half) | (c3 << 32);
-#if defined(__AVX512F__)
-        const vl first = {0, 8, 1, 9, 2, 10, 3, 11}, second = {4, 12, 5, 13, 6, 14, 7, 15};
-#elif defined(__AVX2__)
-        const vl first = {0, 4, 1, 5}, second = {2, 6, 3, 7};
-#else
-        const vl first = {0, 2}, second = {1, 3};
-#endif
-        vl pair[2] = {__builtin_shuffle(c01, c23, first), __builtin_shuffle(c01, c23, second)};
-        memcpy(buffer + 4 * block, pair, sizeof pair);
-        counter += W / 2;
+        for (int round = 0; round < 10; round++) {
+            for (int s = 0; s < STREAMS; s++) {
+                vl p0 = MUL_EVEN(c0[s], (vl){0} + 0xD2511F53u), p1 = MUL_EVEN(c2[s], (vl){0} + 0xCD9E8D57u);
+                c0[s] = (p1 >> 32) ^ c1[s] ^ key0[round];
+                c2[s] = (p0 >> 32) ^ c3[s] ^ key1[round];
+                c1[s] = p1, c3[s] = p0;
+            }
+        }
+        for (int s = 0; s < STREAMS; s++) {
+            vl c01 = (c0[s] & low_half) | (c1[s] << 32), c23 = (c2[s] & low_half) | (c3[s] << 32);
+            vl pair[2] = {__builtin_shuffle(c01, c23, INTERLEAVE_FIRST),
+                          __builtin_shuffle(c01, c23, INTERLEAVE_SECOND)};
+            memcpy(buffer + 4 * block + s * 2 * W, pair, sizeof pair);
+        }
     }
     return buffer + skip;
 }
