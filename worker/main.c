@@ -148,9 +148,12 @@ static int check_options(const options *self, const sc_ops **ops)
         return usage_error("--advertise", sc_status_message());
     if (sc_log_init(self->log, self->log_json, STDERR_FILENO) != SC_OK)
         return usage_error("--log", sc_status_message());
-    if (sc_ops_find(self->device, ops) != SC_OK)
-        return usage_error("--device", sc_status_message());
-    return -1;
+    sc_status status = sc_ops_find(self->device, ops);
+    if (status == SC_UNIMPLEMENTED) { /* a word that is right, in a build that lacks it */
+        fprintf(stderr, "stagecoach-worker: --device %s: %s\n", self->device, sc_status_message());
+        return EXIT_FAILURE;
+    }
+    return status == SC_OK ? -1 : usage_error("--device", sc_status_message());
 }
 
 /* ---- signals ---- */

@@ -175,6 +175,7 @@ static void connect_to_run(sc_session *self)
 {
     sc_status status = open_node(self);
     if (status == SC_OK) {
+        SC_INFO("listening on %s; looking for coordinator %s", self->bound, self->options.coordinator);
         self->opened_before = true;
         self->bind_attempts = 0;
         self->coordinator_incarnation = 0;
