@@ -220,6 +220,7 @@ static json_t *stages_of(const sc_event_step *step)
         add(&stage, "forward_seconds", number(step->stages[i].forward_seconds));
         add(&stage, "backward_seconds", number(step->stages[i].backward_seconds));
         add(&stage, "wait_seconds", number(step->stages[i].wait_seconds));
+        add(&stage, "peak_resident_bytes", json_integer((json_int_t)step->stages[i].peak_resident_bytes));
         if (json_array_append_new(list, stage.object) != 0) {
             json_decref(list);
             return NULL;

@@ -6,7 +6,7 @@
  *   worker_joined  worker, name, device, threads, generation
  *   worker_lost    worker, name, reason, generation
  *   step           step, loss, grad_norm, lr, tokens, step_seconds, tokens_per_second,
- *                  stages: [{stage, forward_seconds, backward_seconds, wait_seconds}, ...]
+ *                  stages: [{stage, forward_seconds, backward_seconds, wait_seconds, peak_resident_bytes}, ...]
  *   eval           step, loss, perplexity
  *   run_finished   step, status ("OK" or the name of the error), message, seconds
  * Steps count from 1; tokens are those of the one step. loss, grad_norm and lr are rounded to float32 and written with
@@ -34,6 +34,7 @@ typedef struct sc_event_run {
 
 typedef struct sc_event_stage {
     double forward_seconds, backward_seconds, wait_seconds;
+    uint64_t peak_resident_bytes; /* of its worker's process, so far */
 } sc_event_stage;
 
 typedef struct sc_event_step {

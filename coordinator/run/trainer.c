@@ -235,6 +235,7 @@ static void take_times(trainer *t, const sc_step_result *result)
             .forward_seconds = times->forward_seconds,
             .backward_seconds = times->backward_seconds,
             .wait_seconds = times->wait_seconds,
+            .peak_resident_bytes = times->peak_resident_bytes,
         };
         double computed = times->forward_seconds + times->backward_seconds;
         t->busy[i] = times->step_seconds > 0 ? computed / times->step_seconds : 0;

@@ -52,7 +52,7 @@ bad 's/^model: .*/model: [/' 'bad.yaml'
 : >empty.txt
 bad 's/text.txt/empty.txt/' 'empty.txt'
 printf 'short' >short.txt
-bad 's/text.txt/short.txt/' 'short.txt'
+bad 's/text.txt/short.txt/' '4 tokens' 'context'
 printf 'ab\377cd' >latin.txt
 bad 's/text.txt/latin.txt/' 'latin.txt' 'UTF-8'
 [ ! -e bad/events.jsonl ] || fail "a run that could not begin left an event log"

@@ -57,7 +57,7 @@ static void a_step_has_the_documented_fields(void **state)
 {
     (void)state;
     sc_event_log *log = open_log();
-    const sc_event_stage stages[] = {{0.5, 1, 0.25}, {0.125, 2, 0}};
+    const sc_event_stage stages[] = {{0.5, 1, 0.25, 1048576}, {0.125, 2, 0, 0}};
     const sc_event_step step = {.step = 12,
                                 .loss = 2.0 / 3,
                                 .grad_norm = 0.1,
@@ -75,8 +75,10 @@ static void a_step_has_the_documented_fields(void **state)
     assert_string_equal(
         fields, "\"step\":12,\"loss\":0.666666687,\"grad_norm\":0.100000001,\"lr\":0.00100000005,\"tokens\":8192,"
                 "\"step_seconds\":2.0,\"tokens_per_second\":4096.0,\"stages\":["
-                "{\"stage\":0,\"forward_seconds\":0.5,\"backward_seconds\":1.0,\"wait_seconds\":0.25},"
-                "{\"stage\":1,\"forward_seconds\":0.125,\"backward_seconds\":2.0,\"wait_seconds\":0.0}]}\n");
+                "{\"stage\":0,\"forward_seconds\":0.5,\"backward_seconds\":1.0,\"wait_seconds\":0.25,\"peak_resident_"
+                "bytes\":1048576},"
+                "{\"stage\":1,\"forward_seconds\":0.125,\"backward_seconds\":2.0,\"wait_seconds\":0.0,\"peak_resident_"
+                "bytes\":0}]}\n");
     free(text);
     read_lines("events.jsonl", 0);
     assert_string_equal(json_string_value(json_object_get(lines[0], "event")), "step");
