@@ -162,7 +162,7 @@ static sc_status open_node(sc_session *self)
     SC_TRY(sc_node_new(&options, &node));
     set_node(self, node);
     SC_TRY(sc_node_bind(node, self->listen, &bound));
-    snprintf(self->bound, sizeof self->bound, "%s", bound);
+    sc_session_endpoint_plain(bound, self->bound);
     SC_TRY(sc_node_serve(node, &self->service.base, self));
     if (self->options.stop_fd >= 0)
         SC_TRY(sc_node_watch(node, self->options.stop_fd, leave, self));

@@ -26,7 +26,7 @@ typedef struct assign_fixture {
     Stagecoach__V1__OptimizerSettings optimizer;
     Stagecoach__V1__Slice slices[FIXTURE_MAX_STAGES], *slice_pointers[FIXTURE_MAX_STAGES];
     char *plans[2];
-    char endpoints[FIXTURE_MAX_STAGES][64], *endpoint_pointers[FIXTURE_MAX_STAGES];
+    char endpoints[FIXTURE_MAX_STAGES][256], *endpoint_pointers[FIXTURE_MAX_STAGES];
     uint64_t incarnations[FIXTURE_MAX_STAGES];
 } assign_fixture;
 
