@@ -136,8 +136,12 @@ static void fake_open(fake *self, const char *endpoint, uint32_t lease_ms)
     };
     const char *bound;
     assert_int_equal(sc_node_new(&options, &self->node), SC_OK);
-    if (sc_node_bind(self->node, endpoint, &bound) != SC_OK)
-        fail_msg("%s", sc_status_message());
+    /* libzmq closes in the background: one that stood here before may not be gone quite yet. */
+    sc_clock clock = sc_clock_system();
+    uint64_t start = sc_clock_ns(&clock);
+    while (sc_node_bind(self->node, endpoint, &bound) != SC_OK)
+        if (sc_clock_seconds_since(&clock, start) > PATIENCE_S)
+            fail_msg("%s", sc_status_message());
     snprintf(self->endpoint, sizeof self->endpoint, "%s", bound);
     self->service = (Stagecoach__V1__Coordinator_Service)STAGECOACH__V1__COORDINATOR__INIT(serve_);
     assert_int_equal(sc_node_serve(self->node, &self->service.base, self), SC_OK);
