@@ -4,6 +4,8 @@
 #include "proto/base/log.h"
 
 #include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -16,8 +18,19 @@ enum { BURST = 64 }; /* messages taken from one socket before the others have th
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
+/* libzmq receives each tensor into memory from malloc. Given back to the kernel after each, that memory would come with a
+ * page fault for every 4 KiB of every tensor. */
+static void keep_freed_memory(void)
+{
+    mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+    mallopt(M_TOP_PAD, 16 << 20);
+}
+
 sc_status sc_node_new(const sc_node_options *options, sc_node **out)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, keep_freed_memory);
     zsys_handler_set(NULL);
     if (!options->name || !options->clock.now_ns || options->resend_ms == 0 || options->max_message_bytes == 0)
         return SC_FAIL(SC_INVALID, "a node needs a name, a clock, resend_ms and max_message_bytes");

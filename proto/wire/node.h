@@ -79,8 +79,9 @@ typedef struct sc_node_options {
 } sc_node_options;
 
 /* Keys will be further options here: they belong to the sockets (link.c), and nothing else of the node knows them.
- * Returns owned. Errors: SC_INVALID (options), SC_INTERNAL (no descriptor). Call zsys_handler_set (NULL) before: the program owns its signals;
- * sc_node_new does so. */
+ * The whole process: czmq's signal handling is off from here on (the program owns its signals), and malloc keeps freed
+ * memory instead of giving it back to the kernel.
+ * Returns owned. Errors: SC_INVALID (options), SC_INTERNAL (no descriptor). */
 sc_status sc_node_new(const sc_node_options *options, sc_node **out);
 /* Closes sockets without lingering longer than linger_ms for what is queued. */
 void sc_node_destroy(sc_node **self_p, int linger_ms);
