@@ -2,9 +2,10 @@
 
 #include "kernels/dropout.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* One head of one sequence: rows of q, k and v lie 3C apart, rows of `out` C apart. */
+/* One head of one sequence: rows of q, k and v lie `stride` floats apart. */
 typedef struct head {
     const float *q, *k, *v;
     size_t stride;
@@ -46,31 +47,46 @@ static double kept(const sc_dropout *d, int b, int h, int i, int j)
     return sc_dropout_factor(d, b, ((uint64_t)h * stride + (uint64_t)i) * stride + (uint64_t)j);
 }
 
+/* p (n) = softmax of query i's scores; returns their log of the sum of exponentials, -inf if n == 0. */
+static double softmax(double *p, const head *hd, int i, int n)
+{
+    double max = -INFINITY, sum = 0;
+    for (int j = 0; j < n; j++) {
+        p[j] = score(hd, i, j);
+        max = fmax(max, p[j]);
+    }
+    for (int j = 0; j < n; j++)
+        sum += p[j] = exp(p[j] - max);
+    for (int j = 0; j < n; j++)
+        p[j] /= sum;
+    return max + log(sum);
+}
+
 sc_status sc_reference_attention_forward(sc_stream *s, float *out, float *lse, const float *qkv,
                                          const sc_attention_shape *a, const sc_dropout *dropout)
 {
     (void)s;
     size_t C = (size_t)a->NH * (size_t)a->HS;
+    double *p = malloc((size_t)a->T * sizeof *p);
+    if (!p)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a row of %d scores", a->T);
     for (int b = 0; b < a->B; b++)
         for (int h = 0; h < a->NH; h++)
             for (int i = 0; i < a->T; i++) {
                 head hd = head_of(qkv, a, b, h);
                 int n = visible(a, b, i);
-                double max = -INFINITY, sum = 0;
-                for (int j = 0; j < n; j++)
-                    max = fmax(max, score(&hd, i, j));
-                for (int j = 0; j < n; j++)
-                    sum += exp(score(&hd, i, j) - max);
                 float *o = out + ((size_t)b * (size_t)a->T + (size_t)i) * C + (size_t)h * (size_t)a->HS;
+                lse[((size_t)b * (size_t)a->NH + (size_t)h) * (size_t)a->T + (size_t)i] = (float)softmax(p, &hd, i, n);
+                for (int j = 0; j < n; j++)
+                    p[j] *= kept(dropout, b, h, i, j);
                 for (int c = 0; c < a->HS; c++) {
-                    double weighted = 0;
+                    double sum = 0;
                     for (int j = 0; j < n; j++)
-                        weighted += exp(score(&hd, i, j) - max) / sum * kept(dropout, b, h, i, j) *
-                                    hd.v[(size_t)j * hd.stride + (size_t)c];
-                    o[c] = (float)weighted;
+                        sum += p[j] * hd.v[(size_t)j * hd.stride + (size_t)c];
+                    o[c] = (float)sum;
                 }
-                lse[((size_t)b * (size_t)a->NH + (size_t)h) * (size_t)a->T + (size_t)i] = (float)(max + log(sum));
             }
+    free(p);
     return SC_OK;
 }
 
@@ -112,6 +128,10 @@ sc_status sc_reference_attention_decode(sc_stream *s, float *out, float *k_cache
 {
     (void)s;
     size_t C = (size_t)NH * (size_t)HS;
+    int n = position + 1;
+    double *p = malloc((size_t)n * sizeof *p);
+    if (!p)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a row of %d scores", n);
     for (int b = 0; b < B; b++) {
         const float *q = qkv + (size_t)b * 3 * C;
         float *k = k_cache + (size_t)b * (size_t)context * C, *v = v_cache + (size_t)b * (size_t)context * C;
@@ -119,19 +139,16 @@ sc_status sc_reference_attention_decode(sc_stream *s, float *out, float *k_cache
         memcpy(v + (size_t)position * C, q + 2 * C, C * sizeof *v);
         for (int h = 0; h < NH; h++) {
             size_t at = (size_t)h * (size_t)HS;
-            double max = -INFINITY, sum = 0;
-            for (int j = 0; j <= position; j++)
-                max = fmax(max, dot(q + at, k + (size_t)j * C + at, HS) / sqrt(HS));
-            for (int j = 0; j <= position; j++)
-                sum += exp(dot(q + at, k + (size_t)j * C + at, HS) / sqrt(HS) - max);
+            head hd = {.q = q + at, .k = k + at, .v = v + at, .stride = C, .HS = HS};
+            softmax(p, &hd, 0, n);
             for (int c = 0; c < HS; c++) {
-                double weighted = 0;
-                for (int j = 0; j <= position; j++)
-                    weighted += exp(dot(q + at, k + (size_t)j * C + at, HS) / sqrt(HS) - max) / sum *
-                                v[(size_t)j * C + at + (size_t)c];
-                out[(size_t)b * C + at + (size_t)c] = (float)weighted;
+                double sum = 0;
+                for (int j = 0; j < n; j++)
+                    sum += p[j] * hd.v[(size_t)j * C + (size_t)c];
+                out[(size_t)b * C + at + (size_t)c] = (float)sum;
             }
         }
     }
+    free(p);
     return SC_OK;
 }

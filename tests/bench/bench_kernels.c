@@ -2,9 +2,9 @@
  *
  *     bench_kernels [THREADS [SHAPE]]        SHAPE: char, char4, gpt2; default: all, with 2 threads
  *
- * The float32 peak is measured in the same run, with the widest fused multiply-adds that the processor has. Each operation
- * runs as often as one training step of the shape calls it; figures are medians of several rounds, so that a noisy machine
- * shows the same ratios. "flop" counts products as 2 M N K and attention in full, though causal attention does half. */
+ * The float32 peak is measured with the widest fused multiply-adds that the processor has: the best of the run, and again
+ * beside each timing. A time is scaled by the second over the first, and the median of several rounds is taken, so that a
+ * machine whose other tenants take some of it shows the same ratios. "flop" counts products as 2 M N K and attention in full, though causal attention does half. */
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/pool.h"
 #include "kernels/ops.h"
@@ -32,7 +32,7 @@ static int by_value(const void *a, const void *b)
 
 /* --- the peak -------------------------------------------------------------------------------------------------------- */
 
-enum { CHAINS = 10, FMAS = 4000000 }; /* independent chains: more than latency times ports; fewer than registers */
+enum { CHAINS = 10, FMAS = 1000000 }; /* independent chains: more than latency times ports; fewer than registers */
 
 __attribute__((target("avx512f"))) static double fma_avx512(void)
 {
@@ -89,22 +89,29 @@ static void peak_task(void *context, int task, int thread)
     (*loop)();
 }
 
-/* flop/s of all threads together: the best of the rounds, since a peak is a bound. */
-static double measure_peak(const char *isa, int threads)
+typedef struct meter {
+    double (*loop)(void);
+    double flop; /* of one loop */
+    sc_pool *pool;
+    double best; /* flop/s: the highest seen */
+} meter;
+
+static sc_status meter_open(meter *m, const char *isa, int threads)
 {
-    double (*loop)(void) = strcmp(isa, "avx512") == 0 ? fma_avx512 : strcmp(isa, "avx2") == 0 ? fma_avx2 : fma_base;
-    double flop = loop(), best = 1e9;
-    sc_pool *pool = NULL;
-    if (sc_pool_new(threads, &pool) != SC_OK)
-        return 0;
-    for (int round = 0; round < ROUNDS; round++) {
-        double start = now();
-        sc_pool_run(pool, 4 * threads, peak_task, &loop);
-        double took = now() - start;
-        best = took < best ? took : best;
-    }
-    sc_pool_destroy(&pool);
-    return 4 * threads * flop / best;
+    *m = (meter){.loop = strcmp(isa, "avx512") == 0 ? fma_avx512 : strcmp(isa, "avx2") == 0 ? fma_avx2 : fma_base};
+    m->flop = m->loop();
+    return sc_pool_new(threads, &m->pool);
+}
+
+/* flop/s of all threads together, now. */
+static double measure_peak(meter *m)
+{
+    int tasks = 4 * sc_pool_threads(m->pool);
+    double start = now();
+    sc_pool_run(m->pool, tasks, peak_task, &m->loop);
+    double rate = tasks * m->flop / (now() - start);
+    m->best = rate > m->best ? rate : m->best;
+    return rate;
 }
 
 /* --- a training step, operation by operation ------------------------------------------------------------------------------ */
@@ -285,9 +292,28 @@ static void print_line(const line *l, double seconds, double peak, double step)
         printf("  %8.1f GB/s\n", l->bytes / seconds * 1e-9);
 }
 
-static void run_shape(const shape *p, int threads, double peak)
+/* What the machine could have computed in the time of one call, in flop: seconds times the rate beside it. */
+static double time_call(const line *l, bench *b, meter *m)
+{
+    double took[ROUNDS];
+    l->call(b);
+    for (int round = 0; round < ROUNDS; round++) {
+        double before = measure_peak(m), start = now();
+        int calls = 0;
+        do
+            l->call(b), calls++;
+        while (now() - start < 0.02);
+        took[round] = (now() - start) / calls;
+        took[round] *= (before + measure_peak(m)) / 2;
+    }
+    qsort(took, ROUNDS, sizeof took[0], by_value);
+    return took[ROUNDS / 2];
+}
+
+static void run_shape(const shape *p, meter *m)
 {
     bench bench_ = {.p = p, .N = p->B * p->T}, *b = &bench_;
+    int threads = sc_pool_threads(m->pool);
     if (sc_ops_find("cpu", &b->ops) != SC_OK || b->ops->stream_new(0, threads, &b->stream) != SC_OK) {
         fprintf(stderr, "bench_kernels: %s\n", sc_status_message());
         exit(1);
@@ -338,19 +364,11 @@ static void run_shape(const shape *p, int threads, double peak)
     };
     enum { LINES = sizeof lines / sizeof lines[0] };
     double seconds[LINES], step = 0, products = 0, flop = 0, update = 0;
+    for (int i = 0; i < LINES; i++)
+        seconds[i] = time_call(&lines[i], b, m);
+    double peak = m->best;
     for (int i = 0; i < LINES; i++) {
-        double took[ROUNDS];
-        lines[i].call(b);
-        for (int round = 0; round < ROUNDS; round++) {
-            int calls = 0;
-            double start = now();
-            do
-                lines[i].call(b), calls++;
-            while (now() - start < 0.02);
-            took[round] = (now() - start) / calls;
-        }
-        qsort(took, ROUNDS, sizeof took[0], by_value);
-        seconds[i] = took[ROUNDS / 2];
+        seconds[i] /= peak; /* as on the machine at its best */
         step += seconds[i] * lines[i].times;
         flop += lines[i].flop * lines[i].times;
         products += lines[i].flop > 0 && lines[i].call != attention_forward && lines[i].call != attention_backward
@@ -384,11 +402,17 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: bench_kernels [THREADS [SHAPE]]\n");
         return 2;
     }
-    double one = measure_peak(loops->isa, 1), peak = measure_peak(loops->isa, threads);
-    printf("float32 peak (%s): %.1f GFLOP/s with 1 thread, %.1f with %d\n\n", loops->isa, one * 1e-9, peak * 1e-9,
-           threads);
+    meter m;
+    if (meter_open(&m, loops->isa, threads) != SC_OK) {
+        fprintf(stderr, "bench_kernels: %s\n", sc_status_message());
+        return 1;
+    }
+    for (int round = 0; round < ROUNDS; round++)
+        measure_peak(&m);
+    printf("float32 peak (%s): %.1f GFLOP/s with %d threads\n\n", loops->isa, m.best * 1e-9, threads);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         if (argc < 3 || strcmp(argv[2], shapes[i].name) == 0)
-            run_shape(&shapes[i], threads, peak);
+            run_shape(&shapes[i], &m);
+    sc_pool_destroy(&m.pool);
     return 0;
 }
