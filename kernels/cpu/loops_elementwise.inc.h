@@ -106,38 +106,14 @@ enum {
 };
 
 #if defined(__AVX512F__)
-#define INTERLEAVE_FIRST                                                                                               \
-    (vl)                                                                                                               \
-    {                                                                                                                  \
-        0, 8, 1, 9, 2, 10, 3, 11                                                                                       \
-    }
-#define INTERLEAVE_SECOND                                                                                              \
-    (vl)                                                                                                               \
-    {                                                                                                                  \
-        4, 12, 5, 13, 6, 14, 7, 15                                                                                     \
-    }
+#define INTERLEAVE_LOW(a, b)  __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #elif defined(__AVX2__)
-#define INTERLEAVE_FIRST                                                                                               \
-    (vl)                                                                                                               \
-    {                                                                                                                  \
-        0, 4, 1, 5                                                                                                     \
-    }
-#define INTERLEAVE_SECOND                                                                                              \
-    (vl)                                                                                                               \
-    {                                                                                                                  \
-        2, 6, 3, 7                                                                                                     \
-    }
+#define INTERLEAVE_LOW(a, b)  __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
 #else
-#define INTERLEAVE_FIRST                                                                                               \
-    (vl)                                                                                                               \
-    {                                                                                                                  \
-        0, 2                                                                                                           \
-    }
-#define INTERLEAVE_SECOND                                                                                              \
-    (vl)                                                                                                               \
-    {                                                                                                                  \
-        1, 3                                                                                                           \
-    }
+#define INTERLEAVE_LOW(a, b)  __builtin_shufflevector(a, b, 0, 2)
+#define INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
 #endif
 
 /* The bits of elements index .. index + n - 1; they start at the returned place in `buffer` (n + BITS_SLACK). */
@@ -169,8 +145,7 @@ static const uint32_t *random_bits(uint32_t *buffer, size_t n, const sc_rng *rng
         }
         for (int s = 0; s < STREAMS; s++) {
             vl c01 = (c0[s] & low_half) | (c1[s] << 32), c23 = (c2[s] & low_half) | (c3[s] << 32);
-            vl pair[2] = {__builtin_shuffle(c01, c23, INTERLEAVE_FIRST),
-                          __builtin_shuffle(c01, c23, INTERLEAVE_SECOND)};
+            vl pair[2] = {INTERLEAVE_LOW(c01, c23), INTERLEAVE_HIGH(c01, c23)};
             memcpy(buffer + 4 * block + s * 2 * W, pair, sizeof pair);
         }
     }
