@@ -229,7 +229,11 @@ static void joined(void *context, sc_peer *peer, const sc_result *result)
     self->joining = false;
     if (self->state != SC_SESSION_JOINING)
         return;
-    if (result->status == SC_UNAVAILABLE || result->status == SC_DEADLINE_EXCEEDED || result->status == SC_CANCELLED) {
+    if (result->status == SC_DEADLINE_EXCEEDED) {
+        complain(self, result->message); /* and again at once: a Join on its way is there when the coordinator comes */
+        return;
+    }
+    if (result->status == SC_UNAVAILABLE || result->status == SC_CANCELLED) {
         try_later(self, result->message);
         return;
     }
