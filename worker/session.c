@@ -140,8 +140,6 @@ static void close_node(sc_session *self, int linger_ms)
     sc_session_forget_routes(self, true);
     sc_node_destroy(&node, linger_ms);
     self->coordinator = NULL;
-    if (strncmp(self->bound, "ipc://", 6) == 0)
-        unlink(self->bound + 6);
     self->bound[0] = '\0';
 }
 
@@ -162,7 +160,7 @@ static sc_status open_node(sc_session *self)
     SC_TRY(sc_node_new(&options, &node));
     set_node(self, node);
     SC_TRY(sc_node_bind(node, self->listen, &bound));
-    sc_session_endpoint_plain(bound, self->bound);
+    snprintf(self->bound, sizeof self->bound, "%s", bound);
     SC_TRY(sc_node_serve(node, &self->service.base, self));
     if (self->options.stop_fd >= 0)
         SC_TRY(sc_node_watch(node, self->options.stop_fd, leave, self));

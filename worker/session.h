@@ -3,8 +3,8 @@
  * Invariants
  *  1. A membership is one node: its incarnation is what Join tells, and whatever trouble ends the membership destroys the
  *     node. The next one starts with a fresh node and nothing else; half-dead state is never revived.
- *  2. The assignment, the node's generation and the mailbox's epoch change together, in begin_assignment and
- *     end_assignment alone. A tensor, command or result of an earlier one is dropped wherever it turns up.
+ *  2. The assignment, the node's generation and the mailbox's epoch change together, in sc_session_begin_assignment and
+ *     sc_session_end_assignment alone. A tensor, command or result of an earlier one is dropped wherever it turns up.
  *  3. A call that was accepted lies in the list of pending calls under the ticket of its command, until the executor's
  *     DONE event answers it; every one is answered, once. A DONE whose ticket is not there is nobody's any more.
  *  4. Only this thread touches the node; the executor's sends, waits and results come as events.
@@ -13,27 +13,28 @@
  *
  * States (enum sc_session_state), and the functions that make the transitions
  *
- *        sc_session_new                        join refused: the run fails
- *              |                                     ^
- *              v         open_node                   | joined
- *   +---> CONNECTING ------------------> JOINING ----+
- *   |          ^   |(address in use: again) |  ^ | (no answer: again, later)
- *   |          +---+                        |  +-+
- *   |                                       | joined
- *   |                                       v
- *   |    lose_membership (coordinator     IDLE <---------------- end_assignment (the stages cannot be built)
- *   |    silent, restarted, or it           | begin_assignment           |
- *   |    forgot us), from every             v                            |
- *   +-----state to the right            ASSIGNING ------------------- assigned
- *                                        ^  ^               (stages are built) |
- *                     begin_assignment   |  |                                  v
- *                     from READY and ----+  +------------------------------- READY <-----+
- *                     RUNNING                                                  | run_step | step_done (the last one)
- *                                                                              v          |
- *                                                                           RUNNING ------+
+ *          sc_session_new                                     no answer: joined tries again
+ *                |                                                   +-----+
+ *                v              connect_to_run                       |     v
+ *   +----> CONNECTING --------------------------------------------> JOINING -----> ENDED, with the coordinator's error
+ *   |       |     ^                                                  |      joined (refused)
+ *   |       +-----+ the old socket is not gone yet                   | joined
+ *   |                                                                v
+ *   |                    +----------- sc_session_end_assignment --> IDLE
+ *   |                    | (the stages cannot be built)              | serve_assign
+ *   |                    |                                           v
+ *   |                    +------------------------------------- ASSIGNING <----+
+ *   |                                                                |         | serve_assign
+ *   | lose_membership, from IDLE to RUNNING: the                     | answer_assign
+ *   | coordinator is silent, was started anew or                     v         |
+ *   | does not know us, or a tensor cannot be sent                 READY ------+
+ *   |                                                              |   ^       |
+ *   +------ . . .                                   serve_run_step v   | step_done (no other waits)
+ *                                                                 RUNNING -----+
  *
- *   any --- leave (the stop descriptor became readable) ---> LEAVING --- left (answered, or too late) ---> ENDED
- *   IDLE .. RUNNING --- release (the coordinator said so) ---> ENDED
+ *   IDLE to RUNNING  -- serve_release -------------------------------------> ENDED
+ *   IDLE to RUNNING  -- leave (asked to stop) --> LEAVING -- left ----------> ENDED
+ *   before that      -- leave ----------------------------------------------> ENDED
  *
  * Thread: one, all functions. */
 #ifndef SC_SESSION_H

@@ -17,7 +17,7 @@ static const char *after(const char *text, const char *prefix)
     return strncmp(text, prefix, n) == 0 ? text + n : NULL;
 }
 
-/* tcp://HOST:PORT into its parts, an IPv6 address without its brackets and an IPv4 address mapped into one as IPv4. */
+/* tcp://HOST:PORT into its parts, an IPv6 address without its brackets. */
 static bool split_tcp(const char *endpoint, char host[SC_ENDPOINT_BYTES], char port[8])
 {
     const char *rest = after(endpoint, "tcp://");
@@ -28,11 +28,6 @@ static bool split_tcp(const char *endpoint, char host[SC_ENDPOINT_BYTES], char p
     if (n >= 2 && rest[0] == '[' && rest[n - 1] == ']') {
         rest++;
         n -= 2;
-        const char *mapped = after(rest, "::ffff:");
-        if (mapped && memchr(mapped, '.', n - 7)) {
-            rest = mapped;
-            n -= 7;
-        }
     } else if (memchr(rest, ':', n)) {
         return false; /* a bare IPv6 address: which colon is the port's? */
     }
@@ -40,12 +35,6 @@ static bool split_tcp(const char *endpoint, char host[SC_ENDPOINT_BYTES], char p
     host[n] = '\0';
     snprintf(port, 8, "%s", colon + 1);
     return n > 0;
-}
-
-static void join_tcp(const char *host, const char *port, char *out)
-{
-    snprintf(out, SC_ENDPOINT_BYTES, strchr(host, ':') ? "tcp://[%.*s]:%s" : "tcp://%.*s:%s", SC_ENDPOINT_BYTES - 20,
-             host, port);
 }
 
 sc_status sc_session_endpoint_check(const char *endpoint)
@@ -62,15 +51,6 @@ sc_status sc_session_endpoint_check(const char *endpoint)
     return SC_FAIL(SC_INVALID, "'%s' is no endpoint; it is tcp://HOST:PORT, tcp://[IPV6]:PORT or ipc://PATH", endpoint);
 }
 
-void sc_session_endpoint_plain(const char *endpoint, char *out)
-{
-    char host[SC_ENDPOINT_BYTES], port[8];
-    if (split_tcp(endpoint, host, port))
-        join_tcp(host, port, out);
-    else
-        snprintf(out, SC_ENDPOINT_BYTES, "%s", endpoint);
-}
-
 /* Names are not looked up: "localhost" alone is known to be here. */
 static bool is_loopback(const char *host)
 {
@@ -79,7 +59,7 @@ static bool is_loopback(const char *host)
     if (inet_pton(AF_INET, host, &v4) == 1)
         return ntohl(v4.s_addr) >> 24 == 127;
     if (inet_pton(AF_INET6, host, &v6) == 1)
-        return IN6_IS_ADDR_LOOPBACK(&v6);
+        return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
     return strcmp(host, "localhost") == 0;
 }
 
@@ -97,7 +77,7 @@ sc_status sc_session_endpoint_listen(const char *coordinator, char *out)
         return SC_OK;
     }
     split_tcp(coordinator, host, port);
-    bool v6 = strchr(host, ':') != NULL;
+    bool v6 = strchr(host, ':') && !strchr(host, '.'); /* with dots: an IPv4 address written as IPv6 */
     if (is_loopback(host))
         snprintf(out, SC_ENDPOINT_BYTES, "tcp://%s:*", v6 ? "[::1]" : "127.0.0.1");
     else
@@ -144,10 +124,10 @@ sc_status sc_session_endpoint_advertise(const char *coordinator, const char *bou
     bool everywhere = split_tcp(bound, host, port) &&
                       (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 || strcmp(host, "*") == 0);
     if (!everywhere || !split_tcp(coordinator, to_host, to_port)) {
-        sc_session_endpoint_plain(bound, out);
+        snprintf(out, SC_ENDPOINT_BYTES, "%s", bound);
         return SC_OK;
     }
     SC_TRY(route_address(to_host, to_port, own, sizeof own));
-    join_tcp(own, port, out);
+    snprintf(out, SC_ENDPOINT_BYTES, strchr(own, ':') ? "tcp://[%s]:%s" : "tcp://%s:%s", own, port);
     return SC_OK;
 }

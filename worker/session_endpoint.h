@@ -13,9 +13,6 @@ enum { SC_ENDPOINT_BYTES = 256 };
 /* Whether it is tcp://HOST:PORT with a port from 1 to 65535, or ipc://PATH. Errors: SC_INVALID. */
 sc_status sc_session_endpoint_check(const char *endpoint);
 
-/* The endpoint as a person writes it: libzmq names what it bound to 127.0.0.1 tcp://[::ffff:127.0.0.1]:PORT. */
-void sc_session_endpoint_plain(const char *endpoint, char *out);
-
 /* Where to listen if nobody said: on loopback for a coordinator on loopback, beside the coordinator's file for ipc, on
  * all interfaces otherwise. Errors: SC_INVALID (the coordinator's endpoint, or a path that
  * grows too long). */

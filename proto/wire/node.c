@@ -172,6 +172,17 @@ static bool is_endpoint(const char *text, bool to_bind)
     return *end == '\0' && colon[1] >= '0' && colon[1] <= '9' && port >= 1 && port <= 65535;
 }
 
+/* An IPv6 socket that is bound to 127.0.0.1 is called tcp://[::ffff:127.0.0.1]:PORT: as a person would write it. */
+static void write_plainly(char *endpoint)
+{
+    static const char mapped[] = "tcp://[::ffff:";
+    char *address = endpoint + sizeof mapped - 1, *end = strchr(endpoint, ']');
+    if (strncmp(endpoint, mapped, sizeof mapped - 1) != 0 || !end || !memchr(address, '.', (size_t)(end - address)))
+        return;
+    memmove(end, end + 1, strlen(end));
+    memmove(endpoint + strlen("tcp://"), address, strlen(address) + 1);
+}
+
 sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound)
 {
     if (self->router)
@@ -186,6 +197,7 @@ sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound)
         zsock_destroy(&self->router);
         return status;
     }
+    write_plainly(self->bound);
     if (bound)
         *bound = self->bound;
     return SC_OK;
