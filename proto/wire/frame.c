@@ -102,6 +102,10 @@ sc_status sc_frame_parse(const void *header, size_t header_bytes, sc_envelope **
     ProtobufCMessage *message = NULL;
     SC_TRY(sc_frame_unpack(&stagecoach__v1__envelope__descriptor, header, header_bytes, &message));
     sc_envelope *envelope = (sc_envelope *)message;
+    if (envelope->protocol == 0) {
+        sc_frame_free(&envelope);
+        return SC_FAIL(SC_INVALID, "a header without a protocol version");
+    }
     if (envelope->protocol != SC_PROTOCOL_VERSION) {
         *out = envelope;
         return SC_FAIL(SC_FAILED_PRECONDITION,

@@ -2,7 +2,7 @@
 #include "node_fixture.h"
 
 #include "proto/base/rng.h"
-#include "proto/wire/frame.h"
+#include "proto/wire/node_internal.h"
 
 #include <arpa/inet.h>
 #include <malloc.h>
@@ -364,7 +364,7 @@ static void wrong_numbers_of_frames_are_rejected(void **state)
     say_envelope(&s, &envelope, true);  /* with a hundred of them */
     for (int i = 0; i < 100; i++)
         say(&s, payload, sizeof payload, i < 99);
-    say(&s, "", 0, false); /* an empty frame: an envelope of version 0 */
+    say(&s, "", 0, false); /* an empty frame */
     POLL_UNTIL(&s.server, &s.client, rejected(&s) == 3);
     assert_int_equal(s.server.n_tensors, 0);
     check_alive(&s);
@@ -393,24 +393,18 @@ static void many_strangers_do_not_fill_the_memory(void **state)
     (void)state;
     scene s;
     open_scene(&s);
-    sc_peer_set_context(s.server.met, &s); /* the client is in use */
-    /* One connection at a time, each of another name: more than the node remembers. */
-    enum { N = 200 };
-    void *sockets[N];
-    for (int i = 0; i < N; i++) {
-        sockets[i] = zmq_socket(s.context, ZMQ_DEALER);
-        int none = 0;
-        zmq_setsockopt(sockets[i], ZMQ_LINGER, &none, sizeof none);
-        assert_int_equal(zmq_connect(sockets[i], s.bound), 0);
-        void *stranger = s.stranger;
-        s.stranger = sockets[i];
-        say_hello(&s, SC_PROTOCOL_VERSION);
-        s.stranger = stranger;
+    sc_peer_set_context(s.server.met, &s); /* the client is in use: it is not to go */
+    for (int i = 0; i < SC_NODE_MAX_PEERS + 100; i++) {
+        sc_peer *peer = NULL; /* as a Hello on a connection of its own makes one */
+        assert_int_equal(sc_peer_new(s.server.node, true, &peer), SC_OK);
+        peer->heard_ns = (uint64_t)i;
     }
-    POLL_UNTIL(&s.server, &s.client, s.server.n_met == N + 1);
-    for (int i = 0; i < N; i++)
-        zmq_close(sockets[i]);
+    assert_int_equal(s.server.node->n_peers, SC_NODE_MAX_PEERS);
+    say_hello(&s, SC_PROTOCOL_VERSION);
+    POLL_UNTIL(&s.server, &s.client, s.server.n_met == 2);
     check_alive(&s);
+    sc_peer *peer = NULL; /* our own connections do not push anybody out */
+    assert_int_equal(sc_node_connect(s.server.node, "tcp://127.0.0.1:1", &peer), SC_RESOURCE_EXHAUSTED);
     close_scene(&s);
 }
 
