@@ -24,7 +24,8 @@
 
 typedef struct sc_stream sc_stream;
 
-/* Dropout: an element is kept if its 32 random bits are >= p * 2^32, and then scaled by 1 / (1 - p). p == 0: none.
+/* Dropout: an element is kept if its 32 random bits are >= p * 2^32, and then scaled by 1 / (1 - p). p == 0, or NULL
+ * where a sc_dropout is asked for: none.
  * Element (b, i) of a tensor with B rows of n elements: row = first_row + b, index = i.
  * Attention probabilities (b, h, i, j): row = first_row + b, index = (h * stride + i) * stride + j, stride = the model's
  * context, so a mask does not depend on how far a sequence was padded. */

@@ -1,5 +1,6 @@
 #include "kernels/cpu/cpu.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* A task is one head of one sequence. */
@@ -31,6 +32,8 @@ static void run_head(void *context, int task, int thread)
 static sc_status run_job(job *j, bool backward)
 {
     const sc_attention_shape *a = j->shape;
+    assert(a->B > 0 && a->T > 0 && a->NH > 0 && a->HS > 0);
+    assert(!sc_dropout_on(j->dropout) || j->dropout->stride >= (uint32_t)a->T);
     j->head.T = a->T, j->head.NH = a->NH, j->head.HS = a->HS, j->head.causal = a->causal;
     SC_TRY(sc_cpu_reserve(j->s, j->s->loops->attention_scratch(a->T, a->HS, backward) / sizeof(float), 0));
     sc_pool_run(j->s->pool, a->B * a->NH, run_head, j);

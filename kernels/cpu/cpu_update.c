@@ -1,5 +1,6 @@
 #include "kernels/cpu/cpu.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* --- cross-entropy ----------------------------------------------------------------------------------------------------- */
@@ -21,6 +22,7 @@ static void loss_rows(void *context, int task, int thread)
     int first = task * j->rows_per_task, end = first + j->rows_per_task < j->N ? first + j->rows_per_task : j->N;
     for (int n = first; n < end; n++) {
         float *dx = j->dlogits ? j->dlogits + (size_t)n * V : NULL;
+        assert(j->targets[n] < j->V);
         if (j->targets[n] >= 0) {
             j->s->loops->cross_entropy(j->loss + n, dx, j->logits + (size_t)n * V, j->targets[n], j->V, j->scale);
             continue;

@@ -17,7 +17,7 @@
  * ticket, description, and swaps. If it saw anything of a newer description, it also sees the closing before it, and its
  * swap fails.
  * `done` counts finished tasks; the owner waits for those, not for the helpers: one that sleeps through a run costs nothing. */
-enum { SPINS = 4000 }; /* pauses before sleeping: some 50 us, the gap between two operations of a step */
+enum { SPINS = 2000 }; /* pauses before sleeping: 25 to 100 us, more than the gap between two operations of a step */
 #define CLOSED 0xFFFFFFFFu
 
 typedef struct helper {

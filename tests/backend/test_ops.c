@@ -95,8 +95,8 @@ static void linear(void **state)
 {
     (void)state;
     /* more than one tile, odd edges, K beyond one slice, and rows of W a multiple of 1 KiB apart: each has its own path */
-    static const int shapes[][3] = {{1, 1, 1},      {1, 48, 65},    {7, 33, 5},    {100, 48, 144}, {257, 65, 257},
-                                    {400, 130, 96}, {33, 600, 390}, {600, 20, 33}, {40, 520, 512}, {530, 24, 256}};
+    static const int shapes[][3] = {{1, 1, 1},      {1, 48, 65},   {7, 33, 5},    {100, 48, 144}, {257, 65, 257},
+                                    {400, 130, 96}, {9, 600, 390}, {600, 20, 33}, {12, 520, 512}, {530, 9, 256}};
     for (size_t i = 0; i < COUNT(shapes) * 4; i++) {
         int N = shapes[i / 4][0], Cin = shapes[i / 4][1], Cout = shapes[i / 4][2];
         sc_layout layout = i % 2 ? SC_OUT_IN : SC_IN_OUT;
