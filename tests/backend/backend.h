@@ -103,8 +103,12 @@ typedef struct results {
 static inline results results_new(const char *name, size_t n, uint32_t what, float scale)
 {
     results r = {.name = name, .n = n};
-    for (int c = 0; c < n_contexts; c++)
-        r.of[c] = random_floats(n, what, scale);
+    r.of[0] = random_floats(n, what, scale);
+    for (int c = 1; c < n_contexts; c++) {
+        r.of[c] = malloc((n ? n : 1) * sizeof(float));
+        assert_non_null(r.of[c]);
+        memcpy(r.of[c], r.of[0], n * sizeof(float));
+    }
     return r;
 }
 
