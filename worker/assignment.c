@@ -209,9 +209,10 @@ static void count_action(sc_assignment *self, sc_action action, sc_mailbox_limit
         break;
     case SC_ACT_REDUCE_TIED:
         other = last - v;
-        for (uint32_t part = 0; part < sc_assignment_tied_parts(self); part++)
+        for (uint32_t part = 0; part < sc_assignment_tied_parts(self) && part < 2 * SC_TIED_WINDOW; part++) {
             sum->max_bytes += sc_assignment_tied_part_elements(self, part) * sizeof(float);
-        sum->max_messages += sc_assignment_tied_parts(self);
+            sum->max_messages++;
+        }
         break;
     case SC_ACT_BACKWARD_WEIGHT:
     case SC_ACT_REDUCE_GRAD:

@@ -17,6 +17,7 @@
 enum {
     SC_COORDINATOR = -1,                          /* stands where a rank does */
     SC_TIED_PART_ELEMENTS = (4 << 20) / 4,        /* the tied gradient crosses in parts of at most 4 MiB */
+    SC_TIED_WINDOW = 4,                           /* parts that one side has sent and not yet had the like of */
     SC_MAX_QUEUED_STEPS = 2,                      /* RunSteps that may wait behind the running one */
     SC_STEPS_IN_FLIGHT = SC_MAX_QUEUED_STEPS + 2, /* of which tensors may lie here: those, the running one, the next */
 };

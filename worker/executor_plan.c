@@ -315,20 +315,25 @@ static sc_status reduce_tied_here(const walk *w, int v, int other)
     return SC_OK;
 }
 
-/* All parts go out before the first is awaited, so the two directions overlap. */
+static sc_status send_tied_part(const walk *w, int v, int other, uint32_t part)
+{
+    sc_tensor_message message = {
+        .name = name_of(w, other, 0, KIND(TIED_GRADIENT), part),
+        .dtype = SC_F32,
+        .shape = SC_SHAPE((int64_t)sc_assignment_tied_part_elements(w->assignment, part)),
+    };
+    SC_TRY(read_tied_part(w, v, part, &message.payload));
+    return post_tensor(w, SC_EVENT_SEND, sc_assignment_worker_of(w->assignment, other), &message);
+}
+
+/* A window of parts is on its way in each direction: the directions overlap, and neither side stages more than a window
+ * or has more than two to take (the other may be a window ahead of what we have sent), however large the matrix is. */
 static sc_status reduce_tied_with_peer(const walk *w, int v, int other)
 {
-    uint32_t n_parts = sc_assignment_tied_parts(w->assignment);
+    uint32_t n_parts = sc_assignment_tied_parts(w->assignment), sent = 0;
     for (uint32_t part = 0; part < n_parts; part++) {
-        sc_tensor_message message = {
-            .name = name_of(w, other, 0, KIND(TIED_GRADIENT), part),
-            .dtype = SC_F32,
-            .shape = SC_SHAPE((int64_t)sc_assignment_tied_part_elements(w->assignment, part)),
-        };
-        SC_TRY(read_tied_part(w, v, part, &message.payload));
-        SC_TRY(post_tensor(w, SC_EVENT_SEND, sc_assignment_worker_of(w->assignment, other), &message));
-    }
-    for (uint32_t part = 0; part < n_parts; part++) {
+        for (; sent < n_parts && sent < part + SC_TIED_WINDOW; sent++)
+            SC_TRY(send_tied_part(w, v, other, sent));
         sc_tensor_message theirs = {0};
         SC_TRY(await(w, name_of(w, v, 0, KIND(TIED_GRADIENT), part), &theirs));
         sc_status status = add_tied_part(w, v, part, theirs.payload);

@@ -15,7 +15,8 @@
 #define SC_LOG_SUBSYSTEM "cluster"
 
 enum {
-    TICK_MS = 100, /* ten looks a second at leases, and at the display */
+    TICK_MS = 100,            /* ten looks a second at leases, and at the display */
+    FAILED_RELEASE_MS = 2000, /* after a failure: some worker may never answer */
     LINGER_MS = 500,
 };
 
@@ -362,7 +363,7 @@ void sc_cluster_release(sc_cluster *self, const char *reason)
             sc_peer_call(self->members[i].peer, &stagecoach__v1__stage_worker__descriptor, "Release", &request.base,
                          NULL, 0, deadline, on_released, self) == SC_OK)
             self->n_pending++;
-    uint64_t end = sc_clock_ms(&self->options.clock) + deadline;
+    uint64_t end = sc_clock_ms(&self->options.clock) + (self->failure == SC_OK ? deadline : FAILED_RELEASE_MS);
     while (self->n_pending > 0 && sc_clock_ms(&self->options.clock) < end && self->n_stop_signals < 2) {
         if (self->supervisor && sc_supervisor_n_alive(self->supervisor) == 0)
             break; /* who is gone does not answer */

@@ -228,7 +228,8 @@ static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__R
             return SC_FAIL(SC_INVALID, "worker %d sent %zu losses for %d micro-batches", rank, reply->n_loss_sums,
                            r->n_losses);
         r->n_losses = (int)reply->n_loss_sums;
-        memcpy(r->loss_sums, reply->loss_sums, reply->n_loss_sums * sizeof *r->loss_sums);
+        for (int m = 0; m < r->n_losses; m++)
+            r->loss_sums[m] = reply->loss_sums[m];
         if (payload)
             r->logits = sc_buffer_ref(payload);
     }
