@@ -6,12 +6,10 @@
 enum {
     RECONNECT_MS = 100,      /* the first wait, */
     RECONNECT_MAX_MS = 2000, /* doubled each time up to this */
-    IPC_BUFFER = 2 << 20,    /* bytes of the kernel's buffers, instead of 200 KB: fewer turns for a large tensor */
     BACKLOG = 512,           /* connections that wait to be accepted: a cluster that starts at once */
 };
 
-sc_status sc_link_new(int type, const sc_node_options *options, const char *endpoint, const void *route,
-                      size_t route_bytes, zsock_t **out)
+sc_status sc_link_new(int type, const sc_node_options *options, const void *route, size_t route_bytes, zsock_t **out)
 {
     zsock_t *socket = zsock_new(type);
     if (!socket)
@@ -25,10 +23,6 @@ sc_status sc_link_new(int type, const sc_node_options *options, const char *endp
     zsock_set_sndtimeo(socket, 0);
     zsock_set_rcvtimeo(socket, 0);
     zsock_set_handshake_ivl(socket, 5000);
-    if (strncmp(endpoint, "ipc://", 6) == 0) { /* TCP's grow by themselves */
-        zsock_set_sndbuf(socket, IPC_BUFFER);
-        zsock_set_rcvbuf(socket, IPC_BUFFER);
-    }
     int64_t largest = (int64_t)options->max_message_bytes;
     zmq_setsockopt(zsock_resolve(socket), ZMQ_MAXMSGSIZE, &largest, sizeof largest);
     if (options->heartbeat_ms > 0) {

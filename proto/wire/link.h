@@ -27,10 +27,9 @@ typedef struct sc_incoming {
     size_t route_bytes;
 } sc_incoming;
 
-/* A DEALER or ROUTER with the options of `options`, to be bound or connected to `endpoint`; `route` names a DEALER to the
- * other side. Errors: SC_INTERNAL. */
-sc_status sc_link_new(int type, const sc_node_options *options, const char *endpoint, const void *route,
-                      size_t route_bytes, zsock_t **out);
+/* A DEALER or ROUTER with the options of `options`; `route` names a DEALER to the other side.
+ * Errors: SC_INTERNAL. */
+sc_status sc_link_new(int type, const sc_node_options *options, const void *route, size_t route_bytes, zsock_t **out);
 /* A PAIR that tells of the socket's connections (sc_link_event). Errors: SC_INTERNAL. */
 sc_status sc_link_monitor(zsock_t *socket, zsock_t **out);
 /* The next of ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENT_DISCONNECTED, ...; 0 if there is none. Never blocks. */

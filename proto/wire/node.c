@@ -189,7 +189,7 @@ sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound)
         return SC_FAIL(SC_FAILED_PRECONDITION, "%s is bound already, to %s", self->name, self->bound);
     if (!is_endpoint(endpoint, true))
         return endpoint_error("bind", endpoint, EINVAL);
-    SC_TRY(sc_link_new(ZMQ_ROUTER, &self->options, endpoint, NULL, 0, &self->router));
+    SC_TRY(sc_link_new(ZMQ_ROUTER, &self->options, NULL, 0, &self->router));
     size_t bytes = sizeof self->bound;
     if (zmq_bind(zsock_resolve(self->router), endpoint) != 0 ||
         zmq_getsockopt(zsock_resolve(self->router), ZMQ_LAST_ENDPOINT, self->bound, &bytes) != 0) {
@@ -221,7 +221,7 @@ sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out)
     zsock_t *socket = NULL, *monitor = NULL;
     char *copy = NULL;
     sc_status status;
-    SC_TRY_GOTO(status, sc_link_new(ZMQ_DEALER, &self->options, endpoint, route, sizeof route, &socket), fail);
+    SC_TRY_GOTO(status, sc_link_new(ZMQ_DEALER, &self->options, route, sizeof route, &socket), fail);
     SC_TRY_GOTO(status, sc_link_monitor(socket, &monitor), fail);
     if (zmq_connect(zsock_resolve(socket), endpoint) != 0) {
         status = endpoint_error("connect to", endpoint, zmq_errno());
