@@ -198,6 +198,7 @@ void sc_executor_destroy(sc_executor **self_p)
 
 static sc_status command_new(sc_command_kind kind, uint64_t ticket, uint64_t epoch, sc_command **out)
 {
+    *out = NULL;
     sc_command *command = calloc(1, sizeof *command);
     sc_executor_event *done = calloc(1, sizeof *done);
     if (!command || !done) {
