@@ -22,8 +22,9 @@ struct sc_safetensors {
 static const struct {
     const char *word;
     sc_dtype dtype;
-} dtypes[] = {{"F64", SC_F64}, {"F32", SC_F32}, {"F16", SC_F16}, {"BF16", SC_BF16},
-              {"I64", SC_I64}, {"I32", SC_I32}, {"U16", SC_U16}, {"U8", SC_U8}};
+} dtypes[] = {
+    {"F64", SC_F64}, {"F32", SC_F32}, {"F16", SC_F16}, {"BF16", SC_BF16}, {"I64", SC_I64},
+    {"I32", SC_I32}, {"U16", SC_U16}, {"U8", SC_U8},   {"BOOL", SC_U8}}; /* last, so that uint8 is written as U8; PyTorch's masks are BOOL, a byte each */
 enum { N_DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
 const char *sc_safetensors_dtype_word(sc_dtype dtype)
@@ -125,7 +126,7 @@ static sc_status parse_entry(const sc_safetensors *self, const char *name, const
     entry->dtype = sc_safetensors_dtype_parse(json_string_value(dtype));
     if (!entry->dtype)
         return SC_FAIL(SC_DATA_LOSS,
-                       "%s: tensor '%s': dtype '%.16s' is not known; known: F64 F32 F16 BF16 I64 I32 U16 U8",
+                       "%s: tensor '%s': dtype '%.16s' is not known; known: F64 F32 F16 BF16 I64 I32 U16 U8 BOOL",
                        self->path, name, json_string_value(dtype));
     SC_TRY(parse_shape(self, name, json_object_get(info, "shape"), &entry->shape));
 
@@ -292,6 +293,11 @@ void sc_safetensors_close(sc_safetensors **self_p)
         close(self->fd);
     free(self->path);
     free(self);
+}
+
+const char *sc_safetensors_path(const sc_safetensors *self)
+{
+    return self->path;
 }
 
 int sc_safetensors_n(const sc_safetensors *self)

@@ -1,7 +1,7 @@
 /* Reading and writing safetensors files: 8 bytes little-endian header length, a JSON header, the tensors' bytes.
  * One thread owns a reader or a writer; a reader's calls after open change nothing, so several may share it.
  * Reading checks every rule of the format: header cap (100 MB), no duplicate keys, known dtypes, shape x dtype = span,
- * spans in the file, no holes, no overlaps.
+ * spans in the file, no holes, no overlaps. A BOOL tensor is read as uint8.
  * Source: https://github.com/huggingface/safetensors, format section of the README. */
 #ifndef SC_SAFETENSORS_H
 #define SC_SAFETENSORS_H
@@ -21,6 +21,8 @@ typedef struct sc_safetensors_entry {
  * than a tensor of ours can have; names file, tensor and rule). */
 sc_status sc_safetensors_open(const char *path, sc_safetensors **out);
 void sc_safetensors_close(sc_safetensors **self_p);
+/* As it was given to open. */
+const char *sc_safetensors_path(const sc_safetensors *self);
 int sc_safetensors_n(const sc_safetensors *self);
 /* In the order of their bytes; 0 <= index < n. */
 const sc_safetensors_entry *sc_safetensors_at(const sc_safetensors *self, int index);
