@@ -119,15 +119,13 @@ static sc_status write_all(const char *path, int fd, const char *bytes, size_t n
     return SC_OK;
 }
 
-/* A rename is on disk only when its directory is. */
-static sc_status sync_directory_of(const char *path)
+sc_status sc_files_sync_directory(const char *dir)
 {
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return fail(path, "its directory cannot be opened");
-    sc_status status = fsync(fd) == 0 ? SC_OK : fail(path, "its directory cannot be written");
+        return fail(dir, "cannot be opened");
+    /* Some file systems know no fsync of a directory: there a rename is as durable as it can be. */
+    sc_status status = fsync(fd) == 0 || errno == EINVAL ? SC_OK : fail(dir, "cannot be written");
     close(fd);
     return status;
 }
@@ -150,5 +148,6 @@ sc_status sc_files_replace(const char *path, const void *bytes, size_t n_bytes)
         unlink(temporary);
         return status;
     }
-    return sync_directory_of(path);
+    snprintf(temporary, sizeof temporary, "%s", path);
+    return sc_files_sync_directory(dirname(temporary));
 }

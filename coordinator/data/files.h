@@ -17,6 +17,9 @@ sc_status sc_files_read(const char *path, uint64_t max_bytes, char **bytes, size
  * directory), SC_UNAVAILABLE. */
 sc_status sc_files_replace(const char *path, const void *bytes, size_t n_bytes);
 
+/* What was made, renamed or removed in a directory is on the disk only with the directory itself. */
+sc_status sc_files_sync_directory(const char *dir);
+
 /* The status that tells an errno best. */
 sc_status sc_files_status(int error);
 

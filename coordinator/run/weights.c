@@ -1,10 +1,12 @@
 #include "coordinator/run/weights.h"
 
+#include "coordinator/data/files.h"
 #include "proto/base/safetensors.h"
 
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -27,7 +29,7 @@ static const struct {
 };
 enum { N_SIZES = sizeof sizes / sizeof sizes[0] };
 
-static sc_status save_config(const sc_model *model, const char *path)
+sc_status sc_weights_save_config(const sc_model *model, const char *path)
 {
     json_t *root = json_pack("{s:s, s:[s], s:s, s:f, s:f, s:f, s:f, s:b}", "model_type", "gpt2", "architectures",
                              "GPT2LMHeadModel", "activation_function", "gelu_new", "layer_norm_epsilon",
@@ -37,12 +39,13 @@ static sc_status save_config(const sc_model *model, const char *path)
     for (int i = 0; ok && i < N_SIZES; i++)
         ok = json_object_set_new(root, sizes[i].key,
                                  json_integer(*(const int *)((const char *)model + sizes[i].offset))) == 0;
-    char temporary[PATH_MAX];
-    ok = ok && snprintf(temporary, sizeof temporary, "%s.tmp", path) < (int)sizeof temporary;
-    ok = ok && json_dump_file(root, temporary, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
-         rename(temporary, path) == 0;
+    char *text = ok ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(root);
-    return ok ? SC_OK : SC_FAIL(SC_RESOURCE_EXHAUSTED, "cannot write %s: is the disk full?", path);
+    if (!text)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write it", path);
+    sc_status status = sc_files_replace(path, text, strlen(text));
+    free(text);
+    return status;
 }
 
 static sc_status load_config(const char *path, sc_model *model)
@@ -91,7 +94,7 @@ sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_t
 {
     char path[PATH_MAX], number[32];
     snprintf(number, sizeof number, "%" PRId64, step);
-    SC_TRY(save_config(model, file_in(dir, "config.json", path)));
+    SC_TRY(sc_weights_save_config(model, file_in(dir, "config.json", path)));
     SC_TRY(sc_tokenizer_save(tokenizer, file_in(dir, "stagecoach_tokenizer.json", path)));
     sc_safetensors_writer *writer = NULL;
     sc_status status;

@@ -10,6 +10,9 @@
 sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer, int64_t step,
                           const char *dir);
 
+/* Writes Hugging Face's config.json of the model, at once and for good. */
+sc_status sc_weights_save_config(const sc_model *model, const char *path);
+
 /* Reads the model description and the tokenizer. *tokenizer is owned by the caller.
  * Errors: SC_NOT_FOUND, SC_INVALID naming file and key. */
 sc_status sc_weights_describe(const char *dir, sc_model *model, sc_tokenizer **tokenizer);
