@@ -252,17 +252,22 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     sc_assignment *self = calloc(1, sizeof *self);
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment");
+    sc_status status;
     atomic_init(&self->references, 1);
     self->run = request->run;
     self->generation = request->generation;
     self->seed = request->seed;
     self->fresh = request->fresh;
     self->train = request->train;
+    self->cache = request->cache;
+    if (self->train && self->cache) {
+        status = SC_FAIL(SC_INVALID, "the assignment asks for a cache and trains; stages have either");
+        goto failed;
+    }
     enum { DEFAULT_RESEND_MS = 1000, LONGEST_RESEND_MS = 86400000 }; /* wire.resend_ms and its end */
     self->resend_ms = request->resend_ms ? request->resend_ms : DEFAULT_RESEND_MS;
     if (self->resend_ms > LONGEST_RESEND_MS)
         self->resend_ms = LONGEST_RESEND_MS;
-    sc_status status;
     SC_TRY_GOTO(status, parse_model(request->model, &self->model), failed);
     SC_TRY_GOTO(status, parse_optimizer(request->optimizer, &self->optimizer), failed);
     SC_TRY_GOTO(status, parse_workers(self, request), failed);

@@ -35,7 +35,7 @@ typedef struct sc_assignment {
     sc_model model;
     sc_optimizer optimizer;
     int B, T;
-    bool fresh, train;
+    bool fresh, train, cache;
     uint32_t resend_ms;
     /* what follows from the above */
     int max_microbatches;

@@ -15,7 +15,7 @@
  *     waits for a tensor ends at once, one that computes at the end of its action.
  *  2. Between a step's vote and its ApplyStep no other step runs: a RunStep that overtook the ApplyStep on the wire
  *     stays in the queue. Of several queued RunSteps the one with the lowest step number goes first.
- *  3. A step that fails leaves the stages as before it, gradients zero; only an ApplyStep that fails halfway makes
+ *  3. A step that fails leaves the stages as before it, gradients zero and caches empty; only an ApplyStep that fails halfway makes
  *     them useless until the next assignment, and every command says so.
  *  4. A steady-state step allocates no tensor memory: outputs lie in pooled buffers.
  *
@@ -43,6 +43,8 @@ typedef struct sc_run_step {
     int64_t optimizer_step; /* 1 for the first */
     uint64_t n_targets;
     bool want_logits;
+    bool cache; /* forward-only: as in sc_stage_step, for all sequences of the step */
+    int position;
 } sc_run_step;
 
 typedef struct sc_apply_step {

@@ -29,6 +29,7 @@ static sc_stage_options stage_options(const sc_executor *self, const sc_assignme
         .B = assignment->B,
         .T = assignment->T,
         .train = assignment->train,
+        .cached_rows = assignment->cache ? assignment->max_microbatches * assignment->B : 0,
         .optimizer = assignment->optimizer,
     };
     sc_assignment_in_flight(assignment, v, &options.max_alive, &options.max_split);

@@ -443,6 +443,8 @@ sc_status sc_executor_run_plan(sc_executor *self, const sc_command *command)
                 .seed = assignment->seed,
                 .optimizer_step = command->run.optimizer_step,
                 .loss_scale = trains ? 1.0f / (float)command->run.n_targets : 1.0f,
+                .cache = command->run.cache,
+                .position = command->run.position,
             },
     };
     uint64_t start = sc_clock_ns(&self->options.clock);

@@ -128,6 +128,8 @@ static void serve_run_step(Stagecoach__V1__StageWorker_Service *service, const S
         .optimizer_step = (int64_t)input->optimizer_step,
         .n_targets = input->n_targets,
         .want_logits = input->want_logits,
+        .cache = input->cache,
+        .position = input->position > INT_MAX ? INT_MAX : (int)input->position, /* a stage's check refuses it */
     };
     SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
     if (input->optimizer_step > UINT32_MAX) { /* a counter word of the random numbers has 32 bits */

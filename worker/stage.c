@@ -79,9 +79,15 @@ static uint64_t tied_elements(const sc_stage_options *o)
 
 /* --- activations --------------------------------------------------------------------------------------------------- */
 
+uint64_t sc_stage_cache_bytes(const sc_stage_options *o)
+{
+    return aligned((uint64_t)o->cached_rows * (uint64_t)o->model.context * (uint64_t)o->model.hidden * sizeof(float));
+}
+
 typedef struct slot_sizes {
     uint64_t saved, weight; /* of all blocks: of a set and of a split */
     uint64_t shared, max_weight, max_scratch;
+    uint64_t cache; /* of all blocks */
 } slot_sizes;
 
 static uint64_t row_bytes(const sc_stage_options *o)
@@ -109,7 +115,10 @@ static slot_sizes size_slots(const sc_stage_options *o, sc_stage_block *blocks)
             blocks[i].shares_saved = shares;
             blocks[i].saved_offset = shares ? 0 : sizes.saved;
             blocks[i].weight_offset = sizes.weight;
+            blocks[i].cache_offset = sizes.cache;
         }
+        if (sc_model_block_kind(&o->model, block) == SC_BLOCK_TRANSFORMER)
+            sizes.cache += 2 * sc_stage_cache_bytes(o);
         if (shares)
             sizes.shared = cost.saved_bytes;
         else
@@ -129,6 +138,7 @@ static void carve_activations(const sc_stage_options *o, int n_params, sc_arena 
     areas->sets = sc_arena_carve(arena, (uint64_t)o->max_alive * sizes.saved);
     areas->shared = sc_arena_carve(arena, sizes.shared);
     areas->scratch = sc_arena_carve(arena, o->train ? sizes.max_scratch : 0);
+    areas->cache = sc_arena_carve(arena, sizes.cache);
     areas->output = sc_arena_carve(arena, has_head(o) ? 0 : row);
     areas->sums = sc_arena_carve(arena, (uint64_t)(n_params + 1) * sizeof(double));
     if (!o->train)
@@ -176,6 +186,9 @@ static sc_status check_options(const sc_stage_options *o)
                        "%d micro-batches in flight, %d of them between their halves of backward; allowed are 1 to %d, "
                        "and no more split than in flight",
                        o->max_alive, o->max_split, SC_MAX_MICROBATCHES);
+    if (o->cached_rows < 0 || (o->cached_rows > 0 && o->train))
+        return SC_FAIL(SC_INVALID, "a cache for %d sequences; allowed are 0, and more where the stage does not train",
+                       o->cached_rows);
     return SC_OK;
 }
 
@@ -249,7 +262,8 @@ sc_status sc_stage_new(const sc_stage_options *options, sc_stage **out)
     self->blocks = calloc((size_t)slice->n_blocks, sizeof *self->blocks);
     self->sets = calloc((size_t)options->max_alive, sizeof *self->sets);
     self->split_used = calloc((size_t)options->max_split + 1, sizeof *self->split_used);
-    if (!self->params || !self->blocks || !self->sets || !self->split_used)
+    self->cached = calloc((size_t)options->cached_rows + 1, sizeof *self->cached);
+    if (!self->params || !self->blocks || !self->sets || !self->split_used || !self->cached)
         goto no_memory;
 
     list_params(options, self->params, &self->params_bytes);
@@ -287,6 +301,7 @@ void sc_stage_destroy(sc_stage **self_p)
     free(self->blocks);
     free(self->sets);
     free(self->split_used);
+    free(self->cached);
     free(self);
     *self_p = NULL;
 }
@@ -323,6 +338,11 @@ sc_status sc_stage_init(sc_stage *self, uint64_t seed)
     return sc_stage_reset(self);
 }
 
+void sc_stage_empty_cache(sc_stage *self)
+{
+    memset(self->cached, 0, (size_t)self->options.cached_rows * sizeof *self->cached);
+}
+
 sc_status sc_stage_reset(sc_stage *self)
 {
     memset(self->sets, 0, (size_t)self->options.max_alive * sizeof *self->sets);
@@ -331,6 +351,7 @@ sc_status sc_stage_reset(sc_stage *self)
         self->flows[i].state = SC_FLOW_EMPTY;
     self->output_of = -1;
     self->tied_added = 0;
+    sc_stage_empty_cache(self);
     SC_TRY(zero_arena(self, &self->gradients_arena));
     return self->options.ops->stream_sync(self->options.stream);
 }

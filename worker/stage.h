@@ -7,6 +7,10 @@
  * Micro-batches in flight. A micro-batch's saved activations live in one of `max_alive` sets from its forward to the
  * end of its backward (of its forward, where `train` is false). Which set is the stage's own business.
  *
+ * Cache. For generation a forward-only stage can keep the keys and values of `cached_rows` sequences, row by row, so that
+ * a sequence goes on by one token without computing the earlier ones again. A row is as long as what went forward with
+ * it last; it is emptied by sc_stage_reset and by writing any parameter, as its contents belong to the old ones.
+ *
  * Invariants:
  *  1. forward (m) comes before backward (m); backward_input (m) before backward_weight (m); weight gradients accumulate
  * in the order of the calls, which the plan keeps in micro-batch order.
@@ -36,6 +40,8 @@ typedef struct sc_stage_options {
     int max_alive; /* micro-batches in flight, at most */
     int max_split; /* micro-batches between backward_input and backward_weight, at most; 0: only full backwards come */
     bool train;    /* false: no gradients, no optimizer state */
+    /* Sequences of up to model.context tokens whose keys and values are kept; 0: none. Not with `train`. */
+    int cached_rows;
     sc_optimizer optimizer;
 } sc_stage_options;
 
@@ -45,11 +51,14 @@ typedef struct sc_stage_step {
     uint64_t seed;
     int64_t optimizer_step; /* 1 for the first; keys dropout */
     float loss_scale;       /* 1 / targets that count in the whole step */
+    bool cache;             /* keys and values are read from the cache and added to it */
+    int position;           /* with `cache`: tokens of each sequence that the cache has; this micro-batch's follow */
 } sc_stage_step;
 
 /* What a stage will allocate, before it does; sc_stage_new allocates exactly this. Bytes. */
 typedef struct sc_stage_memory {
-    uint64_t params, gradients, optimizer, activations;
+    uint64_t params, gradients, optimizer;
+    uint64_t activations; /* the cache among them */
 } sc_stage_memory;
 sc_stage_memory sc_stage_plan_memory(const sc_stage_options *options);
 
@@ -70,7 +79,10 @@ sc_status sc_stage_put_tokens(sc_stage *self, int microbatch, const int32_t *tok
 sc_status sc_stage_put_activation(sc_stage *self, int microbatch, const float *activation, int B, int T);
 /* Last stage, before its forward: int32 (B,T); -1 marks a position that does not count. */
 sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *targets, int B, int T);
-/* `first_row`: index of the micro-batch's first sequence in the step's batch; keys dropout. */
+/* `first_row`: index of the micro-batch's first sequence in the step's batch; keys dropout, and is its row in the cache.
+ * With step->cache: at position 0 a micro-batch of any T <= context; behind cached tokens T is 1. A position before a
+ * row's end cuts the row there. Errors: SC_FAILED_PRECONDITION (no cache; a row does not reach `position`), SC_INVALID
+ * (T > 1 behind cached tokens), SC_OUT_OF_RANGE (position + T > context; rows that the cache lacks). */
 sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, const sc_stage_step *step);
 /* Not the last stage: its output, float32 (B,T,C), until the next forward. */
 sc_status sc_stage_take_activation(sc_stage *self, int microbatch, float *out);
@@ -87,7 +99,7 @@ sc_status sc_stage_backward_weight(sc_stage *self, int microbatch);
 sc_status sc_stage_take_gradient(sc_stage *self, int microbatch, float *out);
 /* Ends a forward-only micro-batch: its set is free again. Backward does so by itself. */
 void sc_stage_finish(sc_stage *self, int microbatch);
-/* Forgets all micro-batches in flight and zeroes the gradients: after a step that was broken off. */
+/* Forgets all micro-batches in flight, empties the cache and zeroes the gradients: after a step that was broken off. */
 sc_status sc_stage_reset(sc_stage *self);
 
 /* ---- the end of a step ---- */

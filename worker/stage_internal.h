@@ -10,6 +10,7 @@
  *                weight    weight slots of the largest block, for full backwards
  *                splits    max_split times the weight slots of all blocks, from backward_input to backward_weight
  *                scratch   scratch slots of the largest block
+ *                cache     each transformer block's keys and then its values, (cached_rows,context,C) both
  *                output, gradient buffers (N,C), and what norms and the tied exchange need
  *
  * Life of a micro-batch's set (who makes each transition):
@@ -39,6 +40,7 @@ typedef struct sc_stage_block {
     uint64_t saved_offset;  /* in a set, or in `shared` */
     bool shares_saved;      /* the saved slots lie in `shared` */
     uint64_t weight_offset; /* in a split */
+    uint64_t cache_offset;  /* of its keys, in `cache`; its values follow */
 } sc_stage_block;
 
 typedef enum sc_set_state { SC_SET_FREE, SC_SET_FILLING, SC_SET_FORWARDED, SC_SET_SPLIT } sc_set_state;
@@ -66,7 +68,7 @@ enum { SC_STAGE_FLOWS = 2 };
 
 /* The activations' arena, in order. */
 typedef struct sc_stage_areas {
-    char *sets, *shared, *weight, *splits, *scratch;
+    char *sets, *shared, *weight, *splits, *scratch, *cache;
     float *output;
     float *flows[SC_STAGE_FLOWS];
     double *sums;   /* one a parameter, and one for a loss */
@@ -86,6 +88,7 @@ struct sc_stage {
     uint64_t set_bytes, split_bytes;
     sc_stage_set *sets; /* [max_alive] */
     bool *split_used;   /* [max_split] */
+    int *cached;        /* [cached_rows]: tokens of each row that the cache has */
     sc_stage_flow flows[SC_STAGE_FLOWS];
     int output_of;       /* the micro-batch whose output `areas.output` holds; -1: none */
     uint64_t tied_added; /* elements of the tied gradient that are reduced in this step */
@@ -100,6 +103,10 @@ static inline float *sc_stage_moment(const sc_stage *self, const sc_stage_param 
 {
     return sc_stage_at(&self->optimizer_arena, (uint64_t)moment * self->params_bytes + param->offset);
 }
+
+/* Bytes of one block's keys (or values) in the cache. */
+uint64_t sc_stage_cache_bytes(const sc_stage_options *options);
+void sc_stage_empty_cache(sc_stage *self);
 
 /* The tied matrix among self->params; NULL if the slice has no side of it. */
 const sc_stage_param *sc_stage_tied_param(const sc_stage *self);

@@ -119,6 +119,7 @@ static sc_block_call block_call(const sc_stage *self, const sc_stage_set *set, i
         .T = set->T,
         .train = set->step.train,
         .targets = set->has_targets,
+        .position = set->step.cache ? set->step.position : 0,
         .loss_scale = set->step.loss_scale,
         .dropout = {.p = set->step.train ? o->model.dropout : 0.0f,
                     .seed = set->step.seed,
@@ -126,6 +127,12 @@ static sc_block_call block_call(const sc_stage *self, const sc_stage_set *set, i
                     .first_row = set->first_row,
                     .stride = (uint32_t)o->model.context},
     };
+    if (set->step.cache && block->kind == SC_BLOCK_TRANSFORMER) {
+        char *keys = self->areas.cache + block->cache_offset, *values = keys + sc_stage_cache_bytes(o);
+        size_t row = (size_t)set->first_row * (size_t)o->model.context * (size_t)o->model.hidden;
+        call.k_cache = (float *)(void *)keys + row;
+        call.v_cache = (float *)(void *)values + row;
+    }
     sc_slot slot, end;
     for (sc_model_slots(block->kind, &slot, &end); slot < end; slot++) {
         switch (sc_model_slot_life(slot)) {
@@ -206,6 +213,41 @@ sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *ta
     return SC_OK;
 }
 
+/* Whether the rows that a micro-batch has in the cache are there, and are what it goes on from. */
+static sc_status check_cache(const sc_stage *self, const sc_stage_set *set, uint32_t first_row,
+                             const sc_stage_step *step)
+{
+    int m = set->microbatch, rows = self->options.cached_rows, context = self->options.model.context;
+    if (rows == 0)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "forward: micro-batch %d is to use the cache, and this stage was made without one", m);
+    if (first_row > (uint32_t)rows || set->B > rows - (int)first_row)
+        return SC_FAIL(SC_OUT_OF_RANGE, "forward: micro-batch %d has rows %" PRIu32 " to %" PRIu32 " of a cache of %d",
+                       m, first_row, first_row + (uint32_t)set->B - 1, rows);
+    if (step->position < 0 || step->position > context - set->T)
+        return SC_FAIL(SC_OUT_OF_RANGE,
+                       "forward: micro-batch %d has %d tokens from position %d on; the model's context ends at %d", m,
+                       set->T, step->position, context);
+    if (step->position > 0 && set->T > 1)
+        return SC_FAIL(SC_INVALID, "forward: micro-batch %d has %d tokens; behind cached ones they come one by one", m,
+                       set->T);
+    for (int b = 0; b < set->B; b++) {
+        int row = (int)first_row + b;
+        if (step->position > self->cached[row])
+            return SC_FAIL(SC_FAILED_PRECONDITION,
+                           "forward: micro-batch %d goes on at position %d; row %d of the cache has %d tokens", m,
+                           step->position, row, self->cached[row]);
+    }
+    return SC_OK;
+}
+
+/* The cache's rows of a micro-batch are this long. */
+static void set_cached(sc_stage *self, const sc_stage_set *set, int tokens)
+{
+    for (int b = 0; set->step.cache && b < set->B; b++)
+        self->cached[(int)set->first_row + b] = tokens;
+}
+
 sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, const sc_stage_step *step)
 {
     sc_stage_set *set = NULL;
@@ -217,9 +259,12 @@ sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, c
                        microbatch);
     if (step->train && sc_stage_is_last(self) && !set->has_targets)
         return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d has no targets yet", microbatch);
+    if (step->cache)
+        SC_TRY(check_cache(self, set, first_row, step));
 
     set->step = *step;
     set->first_row = first_row;
+    set_cached(self, set, step->position); /* what lies behind is about to be replaced, in some blocks if one fails */
     self->output_of = -1;
     int n_blocks = self->options.slice.n_blocks;
     for (int i = 0; i < n_blocks; i++) {
@@ -227,6 +272,7 @@ sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, c
         float *out = i + 1 < n_blocks ? input_slot(self, set, i + 1) : self->areas.output;
         SC_TRY(self->blocks[i].functions->forward(&call, out));
     }
+    set_cached(self, set, step->position + set->T);
     set->state = SC_SET_FORWARDED;
     self->output_of = microbatch;
     return SC_OK;

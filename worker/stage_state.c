@@ -51,6 +51,8 @@ sc_status sc_stage_write_state(sc_stage *self, const char *name, sc_state_kind k
 {
     char *state = NULL;
     SC_TRY(find_state(self, name, kind, from, n, &state));
+    if (kind == SC_STATE_PARAMETER)
+        sc_stage_empty_cache(self);
     SC_TRY(self->options.ops->copy_in(self->options.stream, state, data, (size_t)n));
     return self->options.ops->stream_sync(self->options.stream);
 }

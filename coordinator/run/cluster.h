@@ -71,6 +71,7 @@ typedef struct sc_assignment {
     int micro_batch_size, sequence_length; /* B, T */
     bool fresh;                            /* initialise from the seed; else the driver writes every parameter */
     bool train;                            /* gradients and optimizer state are kept */
+    bool cache;                            /* not with train: keys and values are, for sc_cluster_run_cached */
 } sc_assignment;
 
 /* Raises the generation, tells all and waits. Borrows; the assignment must stay until the next one. */
@@ -106,6 +107,9 @@ enum { SC_CLUSTER_MAX_IN_FLIGHT = 2 };
  * SC_CLUSTER_MAX_IN_FLIGHT are unanswered. */
 sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step, uint64_t n_targets,
                          bool want_logits);
+/* The same for a forward-only plan whose tokens follow the `position` tokens of their sequences that are in the caches, and
+ * are added: any number of tokens at position 0, one behind. Asks for logits. */
+sc_status sc_cluster_run_cached(sc_cluster *self, uint64_t sequence, int plan, int position);
 /* Waits for all workers' answers. *result is borrowed until the second sc_cluster_run from here. */
 sc_status sc_cluster_wait(sc_cluster *self, uint64_t sequence, const sc_step_result **result);
 /* Tells all to apply the optimizer; does not wait. */

@@ -156,6 +156,7 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
     request.sequence_length = (uint32_t)a->sequence_length;
     request.fresh = a->fresh;
     request.train = a->train;
+    request.cache = a->cache;
     request.resend_ms = (uint32_t)self->options.config->wire.resend_ms;
     self->n_pending = 0;
     for (int i = 0; i < self->n_workers; i++) {
@@ -277,8 +278,8 @@ static void on_ran(void *context, sc_peer *peer, const sc_result *result)
     r->n_answered++;
 }
 
-sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step, uint64_t n_targets,
-                         bool want_logits)
+/* Completes the request and sends it to all. */
+static sc_status start_step(sc_cluster *self, uint64_t sequence, int plan, Stagecoach__V1__RunStepRequest *request)
 {
     const sc_assignment *a = self->assignment;
     sc_step_result *r = &self->results[sequence % SC_CLUSTER_MAX_IN_FLIGHT];
@@ -292,16 +293,31 @@ sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t
         r->norm_squares[i] = NAN;
     memset(r->times, 0, (size_t)self->n_workers * sizeof *r->times);
 
+    request->generation = self->generation;
+    request->step = sequence;
+    request->plan = (uint32_t)plan;
+    for (int i = 0; i < self->n_workers; i++) /* a step takes as long as it takes: leases tell who is lost */
+        SC_TRY(sc_cluster_call(self, i, "RunStep", &request->base, NULL, UINT32_MAX, on_ran, self));
+    return SC_OK;
+}
+
+sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step, uint64_t n_targets,
+                         bool want_logits)
+{
     Stagecoach__V1__RunStepRequest request = STAGECOACH__V1__RUN_STEP_REQUEST__INIT;
-    request.generation = self->generation;
-    request.step = sequence;
-    request.plan = (uint32_t)plan;
     request.optimizer_step = optimizer_step;
     request.n_targets = n_targets;
     request.want_logits = want_logits;
-    for (int i = 0; i < self->n_workers; i++) /* a step takes as long as it takes: leases tell who is lost */
-        SC_TRY(sc_cluster_call(self, i, "RunStep", &request.base, NULL, UINT32_MAX, on_ran, self));
-    return SC_OK;
+    return start_step(self, sequence, plan, &request);
+}
+
+sc_status sc_cluster_run_cached(sc_cluster *self, uint64_t sequence, int plan, int position)
+{
+    Stagecoach__V1__RunStepRequest request = STAGECOACH__V1__RUN_STEP_REQUEST__INIT;
+    request.want_logits = true;
+    request.cache = true;
+    request.position = (uint32_t)position;
+    return start_step(self, sequence, plan, &request);
 }
 
 sc_status sc_cluster_wait(sc_cluster *self, uint64_t sequence, const sc_step_result **result)

@@ -25,6 +25,7 @@ typedef struct generator {
     sc_cluster *cluster;
     int32_t *ids; /* the prompt and what was drawn */
     size_t n_ids;
+    size_t n_cached; /* of them, those that the stages have the keys and values of */
 } generator;
 
 /* RUN or a directory of weights itself. */
@@ -93,6 +94,7 @@ static sc_status start(generator *g)
         .n_slices = g->options->workers,
         .micro_batch_size = 1,
         .sequence_length = g->model.context,
+        .cache = true,
     };
     SC_TRY(sc_cluster_assign(g->cluster, &g->assignment));
     return sc_weights_load(g->cluster, &g->model, g->dir);
@@ -107,12 +109,24 @@ static sc_status print_token(generator *g, int32_t id)
     return SC_OK;
 }
 
+/* Starts the step that brings the logits behind the last `context` tokens. */
+static sc_status start_step(generator *g, uint64_t sequence)
+{
+    size_t context = (size_t)g->model.context;
+    if (g->n_ids > context) {
+        SC_TRY(sc_cluster_send_tokens(g->cluster, sequence, 0, g->ids + g->n_ids - context, 1, (int)context));
+        return sc_cluster_run(g->cluster, sequence, 0, 0, 0, true);
+    }
+    size_t position = g->n_cached;
+    g->n_cached = g->n_ids;
+    SC_TRY(sc_cluster_send_tokens(g->cluster, sequence, 0, g->ids + position, 1, (int)(g->n_ids - position)));
+    return sc_cluster_run_cached(g->cluster, sequence, 0, (int)position);
+}
+
 static sc_status draw(generator *g, uint64_t sequence, int32_t *id)
 {
-    size_t context = (size_t)g->model.context, first = g->n_ids > context ? g->n_ids - context : 0;
     const sc_step_result *result;
-    SC_TRY(sc_cluster_send_tokens(g->cluster, sequence, 0, g->ids + first, 1, (int)(g->n_ids - first)));
-    SC_TRY(sc_cluster_run(g->cluster, sequence, 0, 0, 0, true));
+    SC_TRY(start_step(g, sequence));
     SC_TRY(sc_cluster_wait(g->cluster, sequence, &result));
     if (!result->logits || sc_buffer_bytes(result->logits) != (size_t)g->model.vocab * sizeof(float))
         return SC_FAIL(SC_INTERNAL, "the last stage sent no logits");

@@ -1,7 +1,9 @@
 /* Generation: text from a directory of weights, over a pipeline of local workers.
  *
- * Each token is one forward-only step of a single micro-batch: the last context tokens go in, the logits of the last
- * position come back, the sampler draws. */
+ * Each token is drawn from the logits behind the last `context` tokens: one forward-only step of a single micro-batch, whose
+ * last position's logits come back. As long as the text fits the context, the stages keep its keys and values: the first
+ * step brings the prompt, each further one the token drawn last. From then on the window slides by one token a step, which
+ * gives every token in it another position, and it is computed anew. */
 #ifndef SC_GENERATOR_H
 #define SC_GENERATOR_H
 

@@ -28,8 +28,12 @@ typedef struct sc_block_call {
     float *const *grads;  /* the same; what they point to is there only where the stage trains */
     void *slots[SC_N_SLOTS];
     int B, T;
-    bool train;         /* dropout, and dlogits */
-    bool targets;       /* head: there are targets */
+    bool train;   /* dropout, and dlogits */
+    bool targets; /* head: there are targets */
+    /* Transformer, with a cache (else NULL): (B,context,C) each. The keys and values of positions 0 .. position - 1 are
+     * there, those of this micro-batch's tokens are added. T is 1 unless position is 0. */
+    float *k_cache, *v_cache;
+    int position;       /* of the micro-batch's first token in its sequence; 0 without a cache */
     float loss_scale;   /* head: of dlogits */
     sc_dropout dropout; /* all but the site */
 } sc_block_call;

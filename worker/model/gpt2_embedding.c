@@ -1,4 +1,4 @@
-/* GPT-2's embedding:  out = dropout (wte[token] + wpe[t]). */
+/* GPT-2's embedding:  out = dropout (wte[token] + wpe[position + t]). */
 #include "worker/model/block.h"
 
 enum { WTE, WPE };
@@ -6,8 +6,9 @@ enum { WTE, WPE };
 static sc_status forward(const sc_block_call *c, float *out)
 {
     sc_dropout dropout = sc_block_dropout(c, 0);
-    return c->ops->embedding_forward(c->stream, out, sc_block_ids(c, SC_SLOT_TOKENS), c->params[WTE], c->params[WPE],
-                                     c->B, c->T, c->model->hidden, &dropout);
+    const float *wpe = c->params[WPE] + (size_t)c->position * (size_t)c->model->hidden;
+    return c->ops->embedding_forward(c->stream, out, sc_block_ids(c, SC_SLOT_TOKENS), c->params[WTE], wpe, c->B, c->T,
+                                     c->model->hidden, &dropout);
 }
 
 /* Tokens have no gradient: d is only kept until backward_weight, as the next micro-batch's may come before. */

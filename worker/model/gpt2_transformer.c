@@ -19,6 +19,32 @@ static sc_attention_shape attention_shape(const sc_block_call *c)
         .B = c->B, .T = c->T, .NH = c->model->heads, .HS = c->model->hidden / c->model->heads, .causal = true};
 }
 
+/* The keys and values of a sequence's first T tokens. */
+static sc_status fill_cache(const sc_block_call *c, const float *qkv)
+{
+    size_t C = (size_t)c->model->hidden, context = (size_t)c->model->context, T = (size_t)c->T;
+    for (size_t b = 0; b < (size_t)c->B; b++)
+        for (size_t t = 0; t < T; t++) {
+            const float *k = qkv + (b * T + t) * 3 * C + C;
+            size_t to = (b * context + t) * C;
+            SC_TRY(c->ops->copy(c->stream, c->k_cache + to, k, C * sizeof(float)));
+            SC_TRY(c->ops->copy(c->stream, c->v_cache + to, k + C, C * sizeof(float)));
+        }
+    return SC_OK;
+}
+
+static sc_status attend(const sc_block_call *c, float *att, const float *qkv)
+{
+    sc_attention_shape shape = attention_shape(c);
+    sc_dropout of_probs = sc_block_dropout(c, 0);
+    if (c->k_cache && c->position > 0)
+        return c->ops->attention_decode(c->stream, att, c->k_cache, c->v_cache, qkv, c->B, c->position,
+                                        c->model->context, shape.NH, shape.HS);
+    if (c->k_cache)
+        SC_TRY(fill_cache(c, qkv));
+    return c->ops->attention_forward(c->stream, att, sc_block_slot(c, SC_SLOT_LSE), qkv, &shape, &of_probs);
+}
+
 static sc_status forward(const sc_block_call *c, float *out)
 {
     const sc_ops *ops = c->ops;
@@ -27,8 +53,7 @@ static sc_status forward(const sc_block_call *c, float *out)
     int B = c->B, T = c->T, N = B * T, C = c->model->hidden;
     size_t row = (size_t)T * (size_t)C; /* of one sequence */
     float epsilon = c->model->norm_epsilon;
-    sc_attention_shape shape = attention_shape(c);
-    sc_dropout of_probs = sc_block_dropout(c, 0), of_proj = sc_block_dropout(c, 1), of_mlp = sc_block_dropout(c, 2);
+    sc_dropout of_proj = sc_block_dropout(c, 1), of_mlp = sc_block_dropout(c, 2);
 
     float *x = sc_block_slot(c, SC_SLOT_X), *ln1 = sc_block_slot(c, SC_SLOT_LN1), *qkv = sc_block_slot(c, SC_SLOT_QKV);
     float *att = sc_block_slot(c, SC_SLOT_ATT), *res = sc_block_slot(c, SC_SLOT_RES);
@@ -38,7 +63,7 @@ static sc_status forward(const sc_block_call *c, float *out)
     SC_TRY(ops->layernorm_forward(s, ln1, sc_block_slot(c, SC_SLOT_LN1_MEAN), sc_block_slot(c, SC_SLOT_LN1_RSTD), x,
                                   w[LN1_W], w[LN1_B], N, C, epsilon));
     SC_TRY(ops->linear_forward(s, qkv, ln1, w[QKV_W], w[QKV_B], N, C, 3 * C, SC_IN_OUT));
-    SC_TRY(ops->attention_forward(s, att, sc_block_slot(c, SC_SLOT_LSE), qkv, &shape, &of_probs));
+    SC_TRY(attend(c, att, qkv));
     SC_TRY(ops->linear_forward(s, res, att, w[PROJ_W], w[PROJ_B], N, C, C, SC_IN_OUT));
     SC_TRY(ops->residual_forward(s, res, x, res, B, row, &of_proj));
 
