@@ -11,7 +11,7 @@ shapes=("${@:3}")
 [ ${#shapes[@]} -gt 0 ] || shapes=(char char-dropout gpt2-t256 gpt2-t1024)
 
 "$python" -c 'import torch' 2>/dev/null && torch=yes || torch=no
-peak=$("$bin/bench_kernels" --peak "$threads")
+peak=$("$bin/bench_kernels" "$threads" none | awk '/float32 peak/ {print $(NF - 4)}')
 echo "float32 peak with $threads threads: $peak GFLOP/s"
 printf '%-14s %12s %12s %8s %10s\n' shape stagecoach pytorch ratio of-peak
 
