@@ -94,6 +94,15 @@ static inline void fixture_fill(assign_fixture *self, int S, int K, const char *
     self->request.resend_ms = 1000;
 }
 
+/* For generation: the forward plan alone (its index is 0 then), and a cache. */
+static inline void fixture_generate(assign_fixture *self)
+{
+    self->request.n_plans = 1;
+    self->request.plans = self->plans + FIXTURE_FORWARD;
+    self->request.train = false;
+    self->request.cache = true;
+}
+
 static inline void fixture_clear(assign_fixture *self)
 {
     free(self->plans[FIXTURE_TRAIN]);
@@ -113,6 +122,22 @@ static inline sc_tensor_message fixture_ids(uint64_t step, int m, uint32_t stage
     int shift = kind == STAGECOACH__V1__TENSOR_KIND__TARGETS;
     for (int i = 0; i < FIXTURE_B * FIXTURE_T; i++)
         ids[i] = (int32_t)(((i + shift) * (i + shift) + 3 * m + (int)step) % FIXTURE_VOCAB);
+    return message;
+}
+
+/* For step `step` the tokens at positions from .. from + n - 1 of the sequences that step 1 has. */
+static inline sc_tensor_message fixture_tokens_at(uint64_t step, int m, int from, int n)
+{
+    sc_tensor_message message = fixture_ids(1, m, 0, STAGECOACH__V1__TENSOR_KIND__TOKENS);
+    message.name.step = step;
+    message.shape = SC_SHAPE(FIXTURE_B, n);
+    sc_buffer *all = message.payload;
+    assert_int_equal(sc_buffer_new((size_t)(FIXTURE_B * n) * sizeof(int32_t), &message.payload), SC_OK);
+    const int32_t *ids = sc_buffer_data(all);
+    int32_t *some = sc_buffer_data(message.payload);
+    for (int b = 0; b < FIXTURE_B; b++)
+        memcpy(some + b * n, ids + b * FIXTURE_T + from, (size_t)n * sizeof *some);
+    sc_buffer_unref(&all);
     return message;
 }
 

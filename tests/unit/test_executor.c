@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -103,17 +104,15 @@ static void expect_done(cluster *self, int w, sc_status status)
     sc_executor_event_destroy(&done);
 }
 
-static void cluster_new(cluster *self, int S, int K, const char *train, const char *forward, uint32_t resend_ms)
+/* Takes the fixture. */
+static void cluster_open(cluster *self, int S, assign_fixture *fixture)
 {
     *self = (cluster){.S = S};
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
-    assign_fixture fixture;
-    fixture_fill(&fixture, S, K, train, forward);
-    fixture.request.resend_ms = resend_ms;
     for (int w = 0; w < S; w++) {
-        fixture.request.worker = (uint32_t)w;
-        if (sc_assignment_parse(&fixture.request, &self->assignments[w]) != SC_OK)
+        fixture->request.worker = (uint32_t)w;
+        if (sc_assignment_parse(&fixture->request, &self->assignments[w]) != SC_OK)
             fail_msg("%s", sc_status_message());
         assert_int_equal(sc_mailbox_new(&self->mailboxes[w]), SC_OK);
         sc_executor_options options = {.ops = &sc_ops_reference,
@@ -130,7 +129,15 @@ static void cluster_new(cluster *self, int S, int K, const char *train, const ch
             sc_executor_assign(self->executors[w], ++self->last_ticket, self->epochs[w], self->assignments[w]), SC_OK);
         expect_done(self, w, SC_OK);
     }
-    fixture_clear(&fixture);
+    fixture_clear(fixture);
+}
+
+static void cluster_new(cluster *self, int S, int K, const char *train, const char *forward, uint32_t resend_ms)
+{
+    assign_fixture fixture;
+    fixture_fill(&fixture, S, K, train, forward);
+    fixture.request.resend_ms = resend_ms;
+    cluster_open(self, S, &fixture);
 }
 
 static void cluster_destroy(cluster *self)
@@ -318,6 +325,72 @@ static void a_forward_plan_replies_with_losses_or_logits(void **state)
     cluster_destroy(&pipeline);
 }
 
+enum { GENERATED_ROWS = 2 * FIXTURE_B, LOGITS = GENERATED_ROWS * FIXTURE_VOCAB }; /* the forward plan has M = 2 */
+
+/* A step of generation over all workers: tokens from `from` on, logits of the last one's. */
+static void generate(cluster *self, uint64_t step, bool cache, int from, int n, float *logits)
+{
+    for (int m = 0; m < 2; m++) {
+        sc_tensor_message tokens = fixture_tokens_at(step, m, from, n);
+        assert_int_equal(sc_mailbox_put(self->mailboxes[0], self->epochs[0], &tokens), SC_OK);
+    }
+    sc_run_step request = {.step = step, .want_logits = true, .cache = cache, .position = cache ? from : 0};
+    for (int w = 0; w < self->S; w++)
+        run(self, w, &request);
+    for (int w = 0; w < self->S - 1; w++)
+        expect_done(self, w, SC_OK);
+    sc_executor_event *done = next_done(self, self->S - 1);
+    if (done->status != SC_OK)
+        fail_msg("%s", done->message);
+    assert_int_equal(sc_buffer_bytes(done->payload), LOGITS * sizeof(float));
+    memcpy(logits, sc_buffer_data(done->payload), LOGITS * sizeof(float));
+    sc_executor_event_destroy(&done);
+}
+
+/* All sequences of a step have rows of their own: those of the second micro-batch go on as those of the first. */
+static void generation_goes_on_from_the_cache(void **state)
+{
+    (void)state;
+    float got[MAX_WORKERS][LOGITS], whole[LOGITS];
+    for (int S = 1; S <= MAX_WORKERS; S++) {
+        cluster pipeline;
+        assign_fixture fixture;
+        fixture_fill(&fixture, S, 1, NULL, NULL);
+        fixture_generate(&fixture);
+        cluster_open(&pipeline, S, &fixture);
+        uint64_t step = 1;
+        generate(&pipeline, step++, false, 0, FIXTURE_T, whole);
+        for (int from = 0, n = FIXTURE_T - 3; from < FIXTURE_T; from += n, n = 1)
+            generate(&pipeline, step++, true, from, n, got[S - 1]);
+        for (int i = 0; i < LOGITS; i++)
+            assert_true(fabsf(got[S - 1][i] - whole[i]) < 1e-6f); /* of about 0.1; sums over 8 keys in another order */
+        assert_memory_equal(got[0], got[S - 1], sizeof got[0]);
+        cluster_destroy(&pipeline);
+    }
+}
+
+static void a_failed_step_empties_the_cache(void **state)
+{
+    (void)state;
+    cluster pipeline;
+    assign_fixture fixture;
+    float logits[LOGITS];
+    fixture_fill(&fixture, 1, 1, NULL, NULL);
+    fixture_generate(&fixture);
+    cluster_open(&pipeline, 1, &fixture);
+    generate(&pipeline, 1, true, 0, FIXTURE_T - 1, logits);
+    const sc_status expected[] = {SC_OUT_OF_RANGE, SC_FAILED_PRECONDITION};
+    for (uint64_t step = 2; step <= 3; step++) { /* behind the context's end; then where it had gone on */
+        sc_run_step request = {.step = step, .want_logits = true, .cache = true, .position = FIXTURE_T - (step == 3)};
+        sc_tensor_message tokens = fixture_tokens_at(step, 0, 0, 1);
+        assert_int_equal(sc_mailbox_put(pipeline.mailboxes[0], pipeline.epochs[0], &tokens), SC_OK);
+        run(&pipeline, 0, &request);
+        expect_done(&pipeline, 0, expected[step - 2]);
+    }
+    generate(&pipeline, 4, true, 0, 1, logits);
+    cluster_destroy(&pipeline);
+}
+
 static void a_cancelled_wait_ends_at_once(void **state)
 {
     (void)state;
@@ -433,6 +506,8 @@ int main(void)
         cmocka_unit_test(every_cut_gives_the_same_bits),
         cmocka_unit_test(chunks_and_split_backwards_give_them_too),
         cmocka_unit_test(a_forward_plan_replies_with_losses_or_logits),
+        cmocka_unit_test(generation_goes_on_from_the_cache),
+        cmocka_unit_test(a_failed_step_empties_the_cache),
         cmocka_unit_test(a_cancelled_wait_ends_at_once),
         cmocka_unit_test(a_failed_step_leaves_no_trace),
         cmocka_unit_test(steps_run_in_order),

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -381,6 +382,73 @@ static void a_run_from_join_to_release(void **state)
     assert_int_not_equal(access(own + strlen("ipc://"), F_OK), 0); /* the worker took its socket file with it */
 }
 
+/* A step of generation over two workers; the reply's logits, owned. */
+static sc_buffer *generate(fake *self, uint64_t step, bool cache, int from, int n)
+{
+    for (int m = 0; m < 2; m++) {
+        sc_tensor_message tokens = fixture_tokens_at(step, m, from, n);
+        assert_int_equal(sc_peer_send(self->joins[0].peer, &tokens.name, tokens.dtype, &tokens.shape, tokens.payload),
+                         SC_OK);
+        sc_tensor_message_clear(&tokens);
+    }
+    Stagecoach__V1__RunStepRequest request = STAGECOACH__V1__RUN_STEP_REQUEST__INIT;
+    request.generation = 1;
+    request.step = step;
+    request.want_logits = true;
+    request.cache = cache;
+    request.position = cache ? (uint32_t)from : 0;
+    outcome first, last;
+    call(self->joins[0].peer, "RunStep", &request, NULL, &first);
+    call(self->joins[1].peer, "RunStep", &request, NULL, &last);
+    expect(self, &first, SC_OK);
+    expect(self, &last, SC_OK);
+    sc_buffer *logits = sc_buffer_ref(last.payload);
+    outcome_clear(&first);
+    outcome_clear(&last);
+    return logits;
+}
+
+static void generation_goes_on_from_the_cache(void **state)
+{
+    (void)state;
+    fake coordinator;
+    worker_thread workers[2];
+    assign_fixture fixture;
+    fake_open(&coordinator, "tcp://127.0.0.1:*", 10000);
+    for (int w = 0; w < 2; w++) {
+        worker_start(&workers[w], coordinator.endpoint);
+        POLL_UNTIL(&coordinator, coordinator.n_joins == w + 1);
+    }
+    fixture_fill(&fixture, 2, 1, NULL, NULL);
+    fixture_generate(&fixture);
+    assign(&coordinator, &fixture, 0, 2, 1);
+    sc_buffer *prompt = generate(&coordinator, 1, true, 0, FIXTURE_T - 1);
+    sc_buffer *next = generate(&coordinator, 2, true, FIXTURE_T - 1, 1);
+    sc_buffer *whole = generate(&coordinator, 3, false, 0, FIXTURE_T);
+    const float *got = sc_buffer_data(next), *expected = sc_buffer_data(whole);
+    for (size_t i = 0; i < sc_buffer_bytes(whole) / sizeof(float); i++)
+        assert_true(fabsf(got[i] - expected[i]) < 1e-6f); /* of about 0.1; sums over 8 keys in another order */
+    assert_memory_not_equal(sc_buffer_data(prompt), got, sc_buffer_bytes(prompt));
+    sc_buffer_unref(&prompt);
+    sc_buffer_unref(&next);
+    sc_buffer_unref(&whole);
+
+    Stagecoach__V1__RunStepRequest beyond = STAGECOACH__V1__RUN_STEP_REQUEST__INIT;
+    beyond.generation = 1;
+    beyond.step = 4;
+    beyond.want_logits = beyond.cache = true;
+    beyond.position = UINT32_MAX;
+    sc_tensor_message tokens = fixture_tokens_at(4, 0, 0, 1);
+    assert_int_equal(sc_peer_send(coordinator.joins[0].peer, &tokens.name, tokens.dtype, &tokens.shape, tokens.payload),
+                     SC_OK);
+    sc_tensor_message_clear(&tokens);
+    call_and_expect(&coordinator, coordinator.joins[0].peer, "RunStep", &beyond, NULL, SC_OUT_OF_RANGE);
+    for (int w = 0; w < 2; w++)
+        release(&coordinator, coordinator.joins[w].peer, &workers[w]);
+    fixture_clear(&fixture);
+    fake_close(&coordinator);
+}
+
 static void state_is_written_and_read(void **state)
 {
     (void)state;
@@ -569,6 +637,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_from_join_to_release),
+        cmocka_unit_test(generation_goes_on_from_the_cache),
         cmocka_unit_test(state_is_written_and_read),
         cmocka_unit_test(wrong_calls_are_refused_and_survived),
         cmocka_unit_test(a_new_assignment_ends_a_step_that_waits),
