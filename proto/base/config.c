@@ -140,6 +140,7 @@ static sc_status fill(sc_config_draft *draft, const char *text, size_t text_byte
         SC_TRY(apply_set(draft, sets[i]));
     if (!sc_place_given(draft->places[sc_config_find_key("run.dir")]))
         SC_TRY(put_default_directory(draft));
+    sc_config_leave_to_init(draft);
     if (draft->n_mistakes == 0) /* a combination with a value that was refused says nothing */
         sc_config_check(draft);
     return SC_OK;
@@ -220,7 +221,7 @@ void sc_config_destroy(sc_config **self_p)
         return;
     for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
         const sc_config_key *key = &sc_config_keys[i];
-        if (key->type == SC_KEY_STRING)
+        if (key->type == SC_KEY_STRING || key->type == SC_KEY_PATH)
             free(*(char **)sc_config_field(key, self));
         if (key->type == SC_KEY_PATHS) {
             char **paths = *(char ***)sc_config_field(key, self);

@@ -29,7 +29,8 @@ typedef struct sc_config {
         int family; /* sc_family */
         int64_t layers, heads, hidden, context;
         int64_t vocab; /* 0: as many as the tokenizer has */
-        double dropout;
+        double dropout, norm_epsilon;
+        char *init; /* directory of weights to start from, NULL: none; relative to the config file */
     } model;
     struct {
         char **train; /* paths, made relative to the config file */
@@ -91,6 +92,10 @@ const char *sc_config_word(const char *key, int value);
 /* The model that the config describes, with `vocab` tokens from the tokenizer (config's own model.vocab wins if larger).
  * Errors: SC_INVALID. */
 sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out);
+/* With model.init, the keys of the shape (layers, heads, hidden, context, vocab, norm_epsilon) that nobody gave are 0 until
+ * this takes them from the directory's model; keys that were given must agree with it. Then checks again what depends on
+ * them. Errors: SC_INVALID naming key and both values. */
+sc_status sc_config_adopt(sc_config *self, const sc_model *model);
 /* M = batch_size / micro_batch_size, and T. */
 int sc_config_n_microbatches(const sc_config *self);
 int sc_config_sequence_length(const sc_config *self);

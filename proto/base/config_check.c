@@ -19,18 +19,31 @@ static const char *blame(const sc_config_draft *draft, const char *first, const 
 
 #define MISTAKE(draft, key, ...) sc_config_mistake((draft), place_of((draft), (key)), (key), __VA_ARGS__)
 
+void sc_config_leave_to_init(sc_config_draft *draft)
+{
+    for (int i = 0; draft->config->model.init && i < SC_CONFIG_N_KEYS; i++) {
+        const sc_config_key *key = &sc_config_keys[i];
+        if (!key->from_init || sc_place_given(draft->places[i]))
+            continue;
+        if (key->type == SC_KEY_INT)
+            *(int64_t *)sc_config_field(key, draft->config) = 0;
+        else
+            *(double *)sc_config_field(key, draft->config) = 0;
+    }
+}
+
 static void check_model(sc_config_draft *draft)
 {
     const sc_config *c = draft->config;
-    if (c->model.hidden % c->model.heads != 0)
+    if (c->model.heads != 0 && c->model.hidden % c->model.heads != 0)
         MISTAKE(draft, blame(draft, "model.heads", "model.hidden"),
                 "%" PRId64 " heads do not divide hidden size %" PRId64 "; allowed: heads that divide it",
                 c->model.heads, c->model.hidden);
-    if (c->train.sequence_length > c->model.context)
+    if (c->model.context != 0 && c->train.sequence_length > c->model.context)
         MISTAKE(draft, blame(draft, "train.sequence_length", "model.context"),
                 "sequences of %" PRId64 " tokens are longer than model.context, %" PRId64 "; allowed: at most as long",
                 c->train.sequence_length, c->model.context);
-    if (c->pipeline.workers > c->model.layers + 2)
+    if (c->model.layers != 0 && c->pipeline.workers > c->model.layers + 2)
         MISTAKE(draft, blame(draft, "pipeline.workers", "model.layers"),
                 "%" PRId64 " workers for %" PRId64 " blocks (model.layers + 2) would leave some without work; allowed: "
                 "at most %" PRId64 " workers",

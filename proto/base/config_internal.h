@@ -4,13 +4,14 @@
 
 #include "proto/base/config.h"
 
-enum { SC_CONFIG_N_KEYS = 40, SC_CONFIG_N_SECTIONS = 7 };
+enum { SC_CONFIG_N_KEYS = 42, SC_CONFIG_N_SECTIONS = 7 };
 
 typedef enum sc_key_type {
     SC_KEY_INT,    /* int64_t */
     SC_KEY_DOUBLE, /* double */
     SC_KEY_BOOL,   /* bool */
     SC_KEY_STRING, /* char *, owned, not empty */
+    SC_KEY_PATH,   /* char *, owned; NULL for an empty one */
     SC_KEY_PATHS,  /* char **, owned, and an int that counts them */
     SC_KEY_WORD,   /* int, an enumeration's value */
 } sc_key_type;
@@ -31,6 +32,7 @@ typedef struct sc_config_key {
         const char *const *words; /* words[value], NULL for a value that is none, ends with NULL after the last */
     } allowed;
     const char *fallback; /* the default as it would be written; NULL where the draft's finish decides */
+    bool from_init;       /* with model.init and not given: 0, for sc_config_adopt to fill */
     const char *help;
 } sc_config_key;
 
@@ -111,7 +113,9 @@ void sc_config_unknown(sc_config_draft *draft, sc_place place, const char *path)
 /* Converts, checks and stores a value as key `index`, replacing the old one. Errors: SC_RESOURCE_EXHAUSTED. */
 sc_status sc_config_put(sc_config_draft *draft, int index, sc_place place, const sc_config_value *value);
 
-/* The checks that need more than one key. (config_check.c) */
+/* With model.init: sets the keys of the shape that were not given to 0. (config_check.c) */
+void sc_config_leave_to_init(sc_config_draft *draft);
+/* The checks that need more than one key; what is still left to model.init is not checked. */
 void sc_config_check(sc_config_draft *draft);
 
 #endif

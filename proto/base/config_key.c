@@ -32,6 +32,10 @@ static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHED
         .path = name, .type = SC_KEY_STRING, .offset = offsetof(sc_config, field), .fallback = fallback_,              \
         .help = help_                                                                                                  \
     }
+#define PATH(name, field, help_)                                                                                       \
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_PATH, .offset = offsetof(sc_config, field), .help = help_                         \
+    }
 #define PATHS(name, field, count, help_)                                                                               \
     {                                                                                                                  \
         .path = name, .type = SC_KEY_PATHS, .offset = offsetof(sc_config, field),                                      \
@@ -41,6 +45,13 @@ static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHED
     {                                                                                                                  \
         .path = name, .type = SC_KEY_WORD, .offset = offsetof(sc_config, field), .allowed.words = words_,              \
         .fallback = fallback_, .help = help_                                                                           \
+    }
+
+/* A key of the model's shape, which model.init brings along. */
+#define SHAPE_INT(name, field, fallback_, low_, high_, help_)                                                          \
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_INT, .offset = offsetof(sc_config, field), .allowed.integer = {low_, high_},      \
+        .fallback = fallback_, .from_init = true, .help = help_                                                        \
     }
 
 /* Ends that are not natural limits are there so that products of keys fit into the integers that hold them. */
@@ -54,12 +65,22 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     INT("run.seed", run.seed, "1337", 0, INT64_MAX, "of initial weights, dropout and the order of the data"),
 
     WORD("model.family", model.family, families, "gpt2", "architecture"),
-    INT("model.layers", model.layers, "6", 1, SC_MAX_LAYERS, "transformer blocks"),
-    INT("model.heads", model.heads, "6", 1, 1024, "attention heads; divides hidden"),
-    INT("model.hidden", model.hidden, "384", 1, 65536, "channels"),
-    INT("model.context", model.context, "256", 1, MOST_TOKENS, "longest sequence, in tokens"),
-    INT("model.vocab", model.vocab, "0", 0, 1 << 24, "rows of the token embedding; 0: as many as the tokenizer has"),
+    SHAPE_INT("model.layers", model.layers, "6", 1, SC_MAX_LAYERS, "transformer blocks"),
+    SHAPE_INT("model.heads", model.heads, "6", 1, 1024, "attention heads; divides hidden"),
+    SHAPE_INT("model.hidden", model.hidden, "384", 1, 65536, "channels"),
+    SHAPE_INT("model.context", model.context, "256", 1, MOST_TOKENS, "longest sequence, in tokens"),
+    SHAPE_INT("model.vocab", model.vocab, "0", 0, 1 << 24,
+              "rows of the token embedding; 0: as many as the tokenizer has"),
     NUMBER("model.dropout", model.dropout, "0.0", 0, false, 1, true, "of embedding, attention and residual alike"),
+    {.path = "model.norm_epsilon",
+     .type = SC_KEY_DOUBLE,
+     .offset = offsetof(sc_config, model.norm_epsilon),
+     .allowed.number = {1e-30, 1, false, false},
+     .fallback = "1.0e-5",
+     .from_init = true,
+     .help = "inside the root of LayerNorm"},
+    PATH("model.init", model.init,
+         "directory of a model to start from, relative to the config file; it brings the shape along"),
 
     PATHS("data.train", data.train, data.n_train, "text files, relative to the config file; required"),
     PATHS("data.validation", data.validation, data.n_validation, "text files for validation, instead of a share"),
@@ -184,6 +205,9 @@ const char *sc_config_allowed(const sc_config_key *key, char *text, size_t text_
         break;
     case SC_KEY_STRING:
         snprintf(text, text_bytes, "a text, not empty");
+        break;
+    case SC_KEY_PATH:
+        snprintf(text, text_bytes, "a path, or an empty text for none");
         break;
     case SC_KEY_PATHS:
         snprintf(text, text_bytes, "a list of files, [a.txt, b.txt]");

@@ -1,7 +1,8 @@
-/* What follows from a config: the model, and the sizes of a step. */
-#include "proto/base/config.h"
+/* What follows from a config: the model, and the sizes of a step; and what a model that is there already makes of it. */
+#include "proto/base/config_internal.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
 {
@@ -19,11 +20,55 @@ sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
         .context = (int)self->model.context,
         .vocab = self->model.vocab != 0 ? (int)self->model.vocab : vocab,
         .dropout = (float)self->model.dropout,
-        .norm_epsilon = 1e-5f, /* GPT-2's, as in Hugging Face's layer_norm_epsilon */
+        .norm_epsilon = (float)self->model.norm_epsilon,
     };
     SC_TRY(sc_model_check(&model));
     *out = model;
     return SC_OK;
+}
+
+/* Fills what was left to model.init, and tells what was given otherwise. */
+static void adopt(sc_config_draft *draft, const sc_model *model)
+{
+    sc_config *c = draft->config;
+    const struct {
+        const char *key;
+        int64_t *field;
+        int value;
+    } sizes[] = {
+        {"model.layers", &c->model.layers, model->layers}, {"model.heads", &c->model.heads, model->heads},
+        {"model.hidden", &c->model.hidden, model->hidden}, {"model.context", &c->model.context, model->context},
+        {"model.vocab", &c->model.vocab, model->vocab},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (*sizes[i].field != 0 && *sizes[i].field != sizes[i].value)
+            sc_config_mistake(draft, (sc_place){0}, sizes[i].key,
+                              "%" PRId64 " is set, but the model in %s has %d; allowed: that, or leave the key out",
+                              *sizes[i].field, c->model.init, sizes[i].value);
+        *sizes[i].field = sizes[i].value;
+    }
+    double epsilon = c->model.norm_epsilon;
+    if (epsilon != 0 && (float)epsilon != model->norm_epsilon)
+        sc_config_mistake(draft, (sc_place){0}, "model.norm_epsilon",
+                          "%g is set, but the model in %s has %g; allowed: that, or leave the key out", epsilon,
+                          c->model.init, (double)model->norm_epsilon);
+    c->model.norm_epsilon = (double)model->norm_epsilon;
+    c->model.family = (int)model->family;
+}
+
+sc_status sc_config_adopt(sc_config *self, const sc_model *model)
+{
+    sc_config_draft *draft = calloc(1, sizeof *draft);
+    if (!draft)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "out of memory for a config");
+    draft->config = self;
+    draft->path = self->path;
+    adopt(draft, model);
+    if (draft->n_mistakes == 0)
+        sc_config_check(draft);
+    sc_status status = draft->n_mistakes == 0 ? SC_OK : SC_FAIL(SC_INVALID, "%s", draft->mistakes);
+    free(draft);
+    return status;
 }
 
 int sc_config_n_microbatches(const sc_config *self)

@@ -47,22 +47,30 @@ static void print_number(double value, FILE *out)
     fputs(text, out);
 }
 
+/* Made absolute, so that it means the same in another file. */
+static int print_path(const char *path, FILE *out)
+{
+    if (path[0] == '/') {
+        print_string(path, out);
+        return 0;
+    }
+    char *here = getcwd(NULL, 0), *absolute = NULL;
+    int length = here ? asprintf(&absolute, "%s/%s", strcmp(here, "/") == 0 ? "" : here, path) : -1;
+    free(here);
+    if (length < 0)
+        return -1;
+    print_string(absolute, out);
+    free(absolute);
+    return 0;
+}
+
 static int print_paths(char *const *paths, int n, FILE *out)
 {
     putc('[', out);
     for (int i = 0; i < n; i++) {
         fputs(i ? ", " : "", out);
-        if (paths[i][0] == '/') {
-            print_string(paths[i], out);
-            continue;
-        }
-        char *here = getcwd(NULL, 0), *path = NULL;
-        int length = here ? asprintf(&path, "%s/%s", strcmp(here, "/") == 0 ? "" : here, paths[i]) : -1;
-        free(here);
-        if (length < 0)
+        if (print_path(paths[i], out) != 0)
             return -1;
-        print_string(path, out);
-        free(path);
     }
     putc(']', out);
     return 0;
@@ -84,6 +92,11 @@ static int print_value(const sc_config_key *key, const sc_config *config, FILE *
     case SC_KEY_STRING:
         print_string(*(char *const *)field, out);
         break;
+    case SC_KEY_PATH:
+        if (*(char *const *)field)
+            return print_path(*(char *const *)field, out);
+        print_string("", out);
+        break;
     case SC_KEY_PATHS:
         return print_paths(*(char **const *)field, *sc_config_count(key, config), out);
     case SC_KEY_WORD:
@@ -104,11 +117,22 @@ static const char *enter_section(const sc_config_key *key, const char **section,
     return dot + 1;
 }
 
+/* Still to come from model.init. */
+static bool is_left_to_init(const sc_config_key *key, const sc_config *config)
+{
+    const void *field = sc_config_field(key, config);
+    if (!config->model.init || !key->from_init)
+        return false;
+    return key->type == SC_KEY_INT ? *(const int64_t *)field == 0 : *(const double *)field == 0;
+}
+
 int sc_config_print(const sc_config *self, FILE *out)
 {
     const char *section = NULL;
     for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
         const char *name = enter_section(&sc_config_keys[i], &section, out);
+        if (is_left_to_init(&sc_config_keys[i], self))
+            continue;
         fprintf(out, "  %s: ", name);
         if (print_value(&sc_config_keys[i], self, out) != 0)
             return -1;
@@ -126,8 +150,9 @@ static const char *default_text(const sc_config_key *key)
 
 void sc_config_print_help(FILE *out)
 {
-    static const char *const types[] = {[SC_KEY_INT] = "integer", [SC_KEY_DOUBLE] = "number", [SC_KEY_BOOL] = "bool",
-                                        [SC_KEY_STRING] = "text", [SC_KEY_PATHS] = "files",   [SC_KEY_WORD] = "word"};
+    static const char *const types[] = {
+        [SC_KEY_INT] = "integer", [SC_KEY_DOUBLE] = "number", [SC_KEY_BOOL] = "bool", [SC_KEY_STRING] = "text",
+        [SC_KEY_PATH] = "path",   [SC_KEY_PATHS] = "files",   [SC_KEY_WORD] = "word"};
     const char *section = NULL;
     for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
         const sc_config_key *key = &sc_config_keys[i];

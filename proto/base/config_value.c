@@ -173,6 +173,17 @@ static sc_status put_string(const sc_config_key *key, const sc_config_draft *dra
     return SC_OK;
 }
 
+/* An empty path, quoted in the file or with nothing behind the = of a --set, takes back what was given before. */
+static sc_status put_path(sc_config_draft *draft, const sc_config_key *key, sc_place place, const sc_scalar *scalar)
+{
+    char **field = sc_config_field(key, draft->config), *path = NULL;
+    if (scalar->text[0] && !(path = resolve_path(draft, place, scalar->text)))
+        return out_of_memory();
+    free(*field);
+    *field = path;
+    return SC_OK;
+}
+
 sc_status sc_config_put(sc_config_draft *draft, int index, sc_place place, const sc_config_value *value)
 {
     const sc_config_key *key = &sc_config_keys[index];
@@ -200,6 +211,12 @@ sc_status sc_config_put(sc_config_draft *draft, int index, sc_place place, const
         break;
     case SC_KEY_WORD:
         wrong = put_word(key, scalar, field);
+        break;
+    case SC_KEY_PATH:
+        if (scalar->text[0] || !(scalar->quoted || place.set))
+            wrong = check_string(scalar);
+        if (!wrong)
+            return put_path(draft, key, place, scalar);
         break;
     default:
         wrong = check_string(scalar);

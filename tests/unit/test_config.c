@@ -397,6 +397,59 @@ static void printing_makes_data_paths_absolute(void **state)
     sc_config_destroy(&a);
 }
 
+static void init_brings_the_shape(void **state)
+{
+    (void)state;
+    const sc_model model = {
+        .family = SC_GPT2, .layers = 3, .heads = 4, .hidden = 24, .context = 32, .vocab = 260, .norm_epsilon = 2e-5f};
+    sc_config *c = accepted(DATA "model: {init: gpt2, heads: 4, dropout: 0.25}\ntrain: {sequence_length: 16}");
+    assert_string_equal(c->model.init, "dir/gpt2");
+    assert_int_equal(c->model.layers, 0); /* not known before the directory is read */
+    assert_int_equal(sc_config_adopt(c, &model), SC_OK);
+    sc_model told;
+    assert_int_equal(sc_config_model(c, 256, &told), SC_OK);
+    assert_int_equal(told.layers, 3);
+    assert_int_equal(told.heads, 4);
+    assert_int_equal(told.hidden, 24);
+    assert_int_equal(told.context, 32);
+    assert_int_equal(told.vocab, 260);
+    assert_true(told.norm_epsilon == 2e-5f && told.dropout == 0.25f);
+    assert_int_equal(sc_config_model(c, 261, &told), SC_INVALID); /* a tokenizer with more */
+    assert_contains(sc_status_message(), "model.vocab");
+    sc_config_destroy(&c);
+
+    c = accepted(DATA "model: {init: gpt2, heads: 2, norm_epsilon: 1.0e-6, vocab: 300}");
+    assert_int_equal(sc_config_adopt(c, &model), SC_INVALID);
+    assert_contains(sc_status_message(), "model.heads: 2 is set, but the model in dir/gpt2 has 4");
+    assert_contains(sc_status_message(), "model.vocab: 300 is set, but the model in dir/gpt2 has 260");
+    assert_contains(sc_status_message(), "model.norm_epsilon: 1e-06 is set, but the model in dir/gpt2 has 2e-05");
+    sc_config_destroy(&c);
+
+    /* what depends on the shape is checked once it is known */
+    c = accepted(DATA "model: {init: gpt2}\ntrain: {sequence_length: 64}\npipeline: {workers: 6}");
+    assert_int_equal(sc_config_adopt(c, &model), SC_INVALID);
+    assert_contains(sc_status_message(), "sequences of 64 tokens");
+    assert_contains(sc_status_message(), "at most 5 workers");
+    sc_config_destroy(&c);
+    c = accepted(DATA "model: {init: gpt2, layers: 3}");
+    char *text = printed(c); /* without what is not known yet */
+    sc_config *again = accepted(text);
+    assert_int_equal(again->model.layers, 3);
+    assert_int_equal(again->model.hidden, 0);
+    assert_int_equal(again->model.init[0], '/');
+    free(text);
+    sc_config_destroy(&again);
+    sc_config_destroy(&c);
+    const char *nothing = "model.init=";
+    c = accepted_with(DATA "model: {init: gpt2}", &nothing, 1);
+    assert_null(c->model.init);
+    sc_config_destroy(&c);
+    c = accepted(DATA "model: {init: ''}");
+    assert_null(c->model.init);
+    assert_int_equal(c->model.layers, 6);
+    sc_config_destroy(&c);
+}
+
 static void help_lists_every_key(void **state)
 {
     (void)state;
@@ -458,6 +511,7 @@ int main(void)
         cmocka_unit_test(what_is_printed_loads_to_the_same),
         cmocka_unit_test(printing_makes_data_paths_absolute),
         cmocka_unit_test(help_lists_every_key),
+        cmocka_unit_test(init_brings_the_shape),
         cmocka_unit_test(words_and_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
