@@ -221,10 +221,10 @@ sc_safetensors_place sc_safetensors_set_at(const sc_safetensors_set *self, int i
     return self->places[index];
 }
 
-sc_safetensors_place sc_safetensors_set_find(const sc_safetensors_set *self, const char *name)
+int sc_safetensors_set_find(const sc_safetensors_set *self, const char *name)
 {
     const json_t *place = json_object_get(self->index, name);
-    return place ? self->places[json_integer_value(place)] : (sc_safetensors_place){0};
+    return place ? (int)json_integer_value(place) : -1;
 }
 
 const char *sc_safetensors_set_metadata(const sc_safetensors_set *self, const char *key)

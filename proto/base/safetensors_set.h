@@ -16,7 +16,7 @@ typedef struct sc_safetensors_set sc_safetensors_set;
 /* A tensor and the file that holds it; both borrowed from the set. */
 typedef struct sc_safetensors_place {
     const sc_safetensors *file;
-    const sc_safetensors_entry *entry; /* NULL: there is no such tensor */
+    const sc_safetensors_entry *entry;
 } sc_safetensors_place;
 
 /* Returns owned. Errors: SC_NOT_FOUND (no such file in the directory; a file that the index names is missing),
@@ -28,7 +28,8 @@ void sc_safetensors_set_close(sc_safetensors_set **self_p);
 /* Tensors, each once; 0 <= index < n. With an index in its order, else in the order of files and bytes. */
 int sc_safetensors_set_n(const sc_safetensors_set *self);
 sc_safetensors_place sc_safetensors_set_at(const sc_safetensors_set *self, int index);
-sc_safetensors_place sc_safetensors_set_find(const sc_safetensors_set *self, const char *name);
+/* Its index, -1 if there is no such tensor. */
+int sc_safetensors_set_find(const sc_safetensors_set *self, const char *name);
 /* A value of "__metadata__", from the first file that has it; NULL if none has. */
 const char *sc_safetensors_set_metadata(const sc_safetensors_set *self, const char *key);
 

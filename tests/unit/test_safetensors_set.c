@@ -42,9 +42,10 @@ static sc_safetensors_set *opened(void)
 
 static int value_of(const sc_safetensors_set *set, const char *name)
 {
-    sc_safetensors_place place = sc_safetensors_set_find(set, name);
-    if (!place.entry)
+    int index = sc_safetensors_set_find(set, name);
+    if (index < 0)
         return -1;
+    sc_safetensors_place place = sc_safetensors_set_at(set, index);
     assert_string_equal(place.entry->name, name);
     uint8_t value;
     assert_int_equal(sc_safetensors_read(place.file, place.entry, 0, &value, 1), SC_OK);
