@@ -183,6 +183,18 @@ static sc_status parse_plans(sc_assignment *self, const Stagecoach__V1__AssignRe
     return SC_OK;
 }
 
+static sc_status check_cache(const sc_assignment *self)
+{
+    if (self->train && self->cache)
+        return SC_FAIL(SC_INVALID, "the assignment trains and asks for a cache; stages have either");
+    uint64_t tokens = (uint64_t)self->max_microbatches * (uint64_t)self->B * (uint64_t)self->model.context;
+    if (self->cache && tokens > SC_MAX_CACHED_TOKENS)
+        return SC_FAIL(SC_INVALID,
+                       "a cache of %d micro-batches of %d sequences of %d tokens is asked for; %d tokens are the most",
+                       self->max_microbatches, self->B, self->model.context, SC_MAX_CACHED_TOKENS);
+    return SC_OK;
+}
+
 /* What one action brings to this worker, and from whom. */
 static void count_action(sc_assignment *self, sc_action action, sc_mailbox_limits *sum)
 {
@@ -260,10 +272,6 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     self->fresh = request->fresh;
     self->train = request->train;
     self->cache = request->cache;
-    if (self->train && self->cache) {
-        status = SC_FAIL(SC_INVALID, "the assignment asks for a cache and trains; stages have either");
-        goto failed;
-    }
     enum { DEFAULT_RESEND_MS = 1000, LONGEST_RESEND_MS = 86400000 }; /* wire.resend_ms and its end */
     self->resend_ms = request->resend_ms ? request->resend_ms : DEFAULT_RESEND_MS;
     if (self->resend_ms > LONGEST_RESEND_MS)
@@ -274,6 +282,7 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     SC_TRY_GOTO(status, parse_slices(self, request), failed);
     SC_TRY_GOTO(status, parse_sizes(self, request), failed);
     SC_TRY_GOTO(status, parse_plans(self, request), failed);
+    SC_TRY_GOTO(status, check_cache(self), failed);
     SC_TRY_GOTO(status, derive_traffic(self), failed);
     *out = self;
     return SC_OK;

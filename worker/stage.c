@@ -186,9 +186,10 @@ static sc_status check_options(const sc_stage_options *o)
                        "%d micro-batches in flight, %d of them between their halves of backward; allowed are 1 to %d, "
                        "and no more split than in flight",
                        o->max_alive, o->max_split, SC_MAX_MICROBATCHES);
-    if (o->cached_rows < 0 || (o->cached_rows > 0 && o->train))
-        return SC_FAIL(SC_INVALID, "a cache for %d sequences; allowed are 0, and more where the stage does not train",
-                       o->cached_rows);
+    int most = o->train ? 0 : SC_MAX_CACHED_TOKENS / o->model.context;
+    if (o->cached_rows < 0 || o->cached_rows > most)
+        return SC_FAIL(SC_INVALID, "a cache for %d sequences; a stage that %s, of context %d, has one for 0 to %d",
+                       o->cached_rows, o->train ? "trains" : "does not train", o->model.context, most);
     return SC_OK;
 }
 

@@ -31,6 +31,9 @@
 
 typedef struct sc_stage sc_stage;
 
+/* cached_rows times the context, at most: keeps every size of a cache inside 64 bits. */
+enum { SC_MAX_CACHED_TOKENS = 1 << 24 };
+
 typedef struct sc_stage_options {
     const sc_ops *ops;
     sc_stream *stream;

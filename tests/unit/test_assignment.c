@@ -100,7 +100,9 @@ static void lies_are_refused(void **state)
     LIE(fixture.request.micro_batch_size = UINT32_MAX, "micro_batch_size");
     LIE(fixture.request.n_plans = 0, "plans");
     LIE(fixture.request.train = false, "plan 0 trains");
-    LIE(fixture.request.cache = true, "cache");
+    LIE(fixture.request.cache = true, "trains and asks for a cache");
+    LIE((fixture_generate(&fixture), fixture.request.micro_batch_size = SC_MAX_CACHED_TOKENS / FIXTURE_T),
+        "a cache of 2");
     LIE(fixture.plans[1][0] = 'x', "plan 1");
     LIE(*strstr(fixture.plans[0], "0B1") = '1', "plan 0"); /* a backward of another worker's stage */
     LIE((free(fixture.plans[1]), fixture.plans[1] = fixture_plan(3, 2, SC_PLAN_FORWARD)), "3 workers");

@@ -256,6 +256,8 @@ static void only_a_stage_that_asks_for_it_has_one(void **state)
     sc_stage_destroy(&stage);
     o.cached_rows = -1;
     assert_int_equal(sc_stage_new(&o, &stage), SC_INVALID);
+    o.cached_rows = SC_MAX_CACHED_TOKENS / CONTEXT + 1;
+    assert_int_equal(sc_stage_new(&o, &stage), SC_INVALID);
     o.cached_rows = 1;
     o.train = true;
     assert_int_equal(sc_stage_new(&o, &stage), SC_INVALID);
