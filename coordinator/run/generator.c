@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct generator {
     const sc_generator_options *options;
@@ -27,16 +26,6 @@ typedef struct generator {
     size_t n_ids;
     size_t n_cached; /* of them, those that the stages have the keys and values of */
 } generator;
-
-/* RUN or a directory of weights itself. */
-static void find_weights(generator *g)
-{
-    char probe[PATH_MAX];
-    snprintf(g->dir, sizeof g->dir, "%s/final", g->options->dir);
-    snprintf(probe, sizeof probe, "%s/config.json", g->options->dir);
-    if (access(probe, F_OK) == 0)
-        snprintf(g->dir, sizeof g->dir, "%s", g->options->dir);
-}
 
 static sc_status read_prompt(generator *g)
 {
@@ -60,7 +49,7 @@ static sc_status read_prompt(generator *g)
 
 static sc_status prepare(generator *g)
 {
-    find_weights(g);
+    sc_weights_find(g->options->dir, g->dir);
     SC_TRY(sc_config_parse("{data: {train: [none]}}", strlen("{data: {train: [none]}}"), "the defaults", NULL, 0,
                            &g->config));
     SC_TRY(sc_weights_describe(g->dir, &g->model, &g->tokenizer));

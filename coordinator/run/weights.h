@@ -1,12 +1,18 @@
-/* A directory of weights: model.safetensors, Hugging Face's config.json, and the tokenizer. */
+/* A directory of weights: safetensors under Hugging Face's names, config.json, and the tokenizer. What hf_config.h and
+ * hf_weights.h know of its files, this brings to and from the workers. */
 #ifndef SC_WEIGHTS_H
 #define SC_WEIGHTS_H
 
 #include "coordinator/data/tokenizer.h"
 #include "coordinator/run/cluster.h"
+#include "coordinator/run/hf_weights.h"
 
-/* Fetches every parameter of the assigned model from the workers and writes DIR (which exists). The file of weights
- * appears under its name only when it is complete. `step` goes into its metadata. */
+/* The directory that `dir` means: itself, if it has a config.json, else its final/, for a run's directory. Returns `out`,
+ * PATH_MAX bytes. */
+const char *sc_weights_find(const char *dir, char *out);
+
+/* Fetches every parameter of the assigned model from the workers and writes DIR (which exists). Each file appears under its
+ * name only when it is complete, config.json last. `step` goes into the weights' metadata. */
 sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer, int64_t step,
                           const char *dir);
 
@@ -16,8 +22,11 @@ sc_status sc_weights_save_config(const sc_model *model, const char *path);
 /* Reads the model description and the tokenizer. *tokenizer is owned by the caller.
  * Errors: SC_NOT_FOUND, SC_INVALID naming file and key. */
 sc_status sc_weights_describe(const char *dir, sc_model *model, sc_tokenizer **tokenizer);
-/* Sends every parameter to the workers that hold it. Errors: SC_DATA_LOSS naming the tensor, what was expected and what
- * the file has. */
+
+/* Sends every parameter of an open directory to the workers that hold it. They were assigned with `fresh` false: their
+ * optimizer state is zero, and they wait for all parameters. Errors: as sc_hf_weights_read; what stops a worker. */
+sc_status sc_weights_send(sc_cluster *cluster, const sc_model *model, const sc_hf_weights *weights);
+/* Opens DIR for this model, sends and closes. Errors: also those of sc_hf_weights_open. */
 sc_status sc_weights_load(sc_cluster *cluster, const sc_model *model, const char *dir);
 
 #endif
