@@ -13,6 +13,7 @@ void sc_executor_event_destroy(sc_executor_event **self_p)
         return;
     sc_tensor_message_clear(&self->tensor);
     sc_buffer_unref(&self->payload);
+    sc_snapshot_destroy(&self->snapshot);
     free(self->message);
     free(self->loss_sums);
     free(self->ordinals);
@@ -27,6 +28,7 @@ static void command_destroy(sc_command **self_p)
     if (!self)
         return;
     sc_executor_event_destroy(&self->done);
+    sc_snapshot_destroy(&self->snapshot);
     sc_assignment_unref(&self->assignment);
     sc_buffer_unref(&self->data);
     free(self);
@@ -294,6 +296,18 @@ sc_status sc_executor_write(sc_executor *self, uint64_t ticket, uint64_t epoch, 
     SC_TRY(command_new(SC_COMMAND_WRITE, ticket, epoch, &command));
     command->piece = *piece;
     command->data = sc_buffer_ref(data);
+    enqueue(self, command);
+    return SC_OK;
+}
+
+sc_status sc_executor_snapshot(sc_executor *self, uint64_t ticket, uint64_t epoch, int64_t optimizer_step,
+                               sc_snapshot **old)
+{
+    sc_command *command;
+    SC_TRY(command_new(SC_COMMAND_SNAPSHOT, ticket, epoch, &command));
+    command->optimizer_step = optimizer_step;
+    command->snapshot = *old;
+    *old = NULL;
     enqueue(self, command);
     return SC_OK;
 }

@@ -24,7 +24,7 @@
 #define SC_EXECUTOR_H
 
 #include "proto/base/clock.h"
-#include "worker/assignment.h"
+#include "worker/snapshot.h"
 
 typedef struct sc_executor sc_executor;
 
@@ -51,13 +51,6 @@ typedef struct sc_apply_step {
     uint64_t step;
     float grad_scale, learning_rate;
 } sc_apply_step;
-
-/* Bytes [from, from + n) of a tensor of the stages' state. */
-typedef struct sc_state_piece {
-    char name[SC_NAME_BYTES];
-    sc_state_kind kind;
-    uint64_t from, n;
-} sc_state_piece;
 
 typedef struct sc_step_times {
     double forward, backward; /* seconds of F; of B, I and W */
@@ -88,6 +81,7 @@ typedef struct sc_executor_event {
     sc_step_times times;      /* run */
     double optimizer_seconds; /* apply */
     sc_buffer *payload;       /* read: the piece; run with want_logits, with the last stage: the logits */
+    sc_snapshot *snapshot;    /* snapshot: the event's; whoever wants it takes it out */
     struct sc_executor_event *next;
 } sc_executor_event;
 void sc_executor_event_destroy(sc_executor_event **self_p);
@@ -110,6 +104,10 @@ sc_status sc_executor_read(sc_executor *self, uint64_t ticket, uint64_t epoch, c
 /* Takes a reference of its own to `data`, which holds piece->n bytes. */
 sc_status sc_executor_write(sc_executor *self, uint64_t ticket, uint64_t epoch, const sc_state_piece *piece,
                             sc_buffer *data);
+
+/* Copies the stages' state, which must be that after `optimizer_step`. Takes *old, whose memory is used; NULL is fine. */
+sc_status sc_executor_snapshot(sc_executor *self, uint64_t ticket, uint64_t epoch, int64_t optimizer_step,
+                               sc_snapshot **old);
 
 /* The next event, owned by the caller; NULL if there is none. */
 sc_executor_event *sc_executor_take_event(sc_executor *self);

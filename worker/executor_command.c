@@ -177,6 +177,18 @@ static sc_status write_state(sc_executor *self, const sc_command *command)
     return found ? SC_OK : status;
 }
 
+static sc_status take_snapshot(sc_executor *self, sc_command *command)
+{
+    if (self->voted || self->optimizer_step != command->optimizer_step)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "a snapshot after optimizer step %" PRId64 " is asked for; the stage is %s %" PRId64,
+                       command->optimizer_step, self->voted ? "waiting to apply" : "after", self->optimizer_step);
+    SC_TRY(sc_snapshot_take(&command->snapshot, self->assignment, self->stages, self->optimizer_step));
+    command->done->snapshot = command->snapshot;
+    command->snapshot = NULL;
+    return SC_OK;
+}
+
 sc_status sc_executor_perform(sc_executor *self, sc_command *command)
 {
     if (command->kind == SC_COMMAND_ASSIGN)
@@ -196,6 +208,8 @@ sc_status sc_executor_perform(sc_executor *self, sc_command *command)
         return apply(self, command);
     case SC_COMMAND_READ:
         return read_state(self, command);
+    case SC_COMMAND_SNAPSHOT:
+        return take_snapshot(self, command);
     default:
         return write_state(self, command);
     }

@@ -14,6 +14,7 @@ typedef enum sc_command_kind {
     SC_COMMAND_APPLY,
     SC_COMMAND_READ,
     SC_COMMAND_WRITE,
+    SC_COMMAND_SNAPSHOT,
 } sc_command_kind;
 
 typedef struct sc_command {
@@ -25,6 +26,8 @@ typedef struct sc_command {
     sc_apply_step apply;
     sc_state_piece piece;
     sc_buffer *data;
+    int64_t optimizer_step; /* snapshot */
+    sc_snapshot *snapshot;  /* the old one, to be used again */
     struct sc_command *next;
 } sc_command;
 

@@ -51,6 +51,7 @@ void sc_session_end_assignment(sc_session *self)
 {
     sc_mailbox_close(self->mailbox); /* whatever the executor does for it ends */
     sc_session_forget_routes(self, false);
+    sc_snapshot_destroy(&self->snapshot);
     sc_assignment_unref(&self->assignment);
     if (self->state > SC_SESSION_IDLE && self->state <= SC_SESSION_RUNNING)
         self->state = SC_SESSION_IDLE;

@@ -26,13 +26,14 @@ typedef enum sc_session_state {
 /* A call of the coordinator's that waits for the executor. */
 typedef struct sc_pending {
     uint64_t ticket;
-    enum { SC_PENDING_ASSIGN, SC_PENDING_RUN, SC_PENDING_APPLY, SC_PENDING_READ, SC_PENDING_WRITE } kind;
+    enum { SC_PENDING_ASSIGN, SC_PENDING_RUN, SC_PENDING_APPLY, SC_PENDING_READ, SC_PENDING_WRITE, SC_PENDING_SNAPSHOT } kind;
     union {
         Stagecoach__V1__AssignReply_Closure assign;
         Stagecoach__V1__RunStepReply_Closure run_step;
         Stagecoach__V1__ApplyStepReply_Closure apply_step;
         Stagecoach__V1__ReadStateReply_Closure read_state;
         Stagecoach__V1__WriteStateReply_Closure write_state;
+        Stagecoach__V1__SnapshotReply_Closure snapshot;
     } closure;
     void *closure_data;
     struct sc_pending *next;
@@ -72,6 +73,7 @@ struct sc_session {
     sc_executor *executor;
     sc_assignment *assignment; /* NULL: none */
     uint64_t epoch;            /* the mailbox's, of the assignment */
+    sc_snapshot *snapshot;     /* NULL: none, or the executor is making one */
     uint64_t last_ticket;
     sc_pending *pending;
     int n_running;     /* RunSteps pending */

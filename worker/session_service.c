@@ -189,6 +189,20 @@ static sc_status parse_piece(const char *name, Stagecoach__V1__StateKind kind, u
     }
 }
 
+/* The piece as the reply's payload, copied: the next snapshot may be written into the same memory. */
+static sc_status attach_snapshot_piece(const sc_session *self, const sc_state_piece *piece, void *closure_data)
+{
+    if (!self->snapshot)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no snapshot to read '%s' from", piece->name);
+    const void *data = NULL;
+    sc_buffer *payload = NULL;
+    SC_TRY(sc_snapshot_find(self->snapshot, piece, &data));
+    SC_TRY(sc_buffer_new((size_t)piece->n, &payload));
+    memcpy(sc_buffer_data(payload), data, (size_t)piece->n);
+    sc_call_set_payload(sc_call_of(closure_data), payload);
+    return SC_OK;
+}
+
 static void serve_read_state(Stagecoach__V1__StageWorker_Service *service,
                              const Stagecoach__V1__ReadStateRequest *input,
                              Stagecoach__V1__ReadStateReply_Closure closure, void *closure_data)
@@ -200,6 +214,12 @@ static void serve_read_state(Stagecoach__V1__StageWorker_Service *service,
     sc_state_piece piece;
     SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
     SC_TRY_GOTO(status, parse_piece(input->name, input->kind, input->offset, input->bytes, &piece), settled);
+    if (input->snapshot) {
+        SC_TRY_GOTO(status, attach_snapshot_piece(self, &piece, closure_data), settled);
+        Stagecoach__V1__ReadStateReply reply = STAGECOACH__V1__READ_STATE_REPLY__INIT;
+        closure(&reply, closure_data);
+        return;
+    }
     SC_TRY_GOTO(status, pend(self, SC_PENDING_READ, closure_data, &pending), settled);
     pending->closure.read_state = closure;
     status = sc_executor_read(self->executor, pending->ticket, self->epoch, &piece);
@@ -224,6 +244,22 @@ static void serve_write_state(Stagecoach__V1__StageWorker_Service *service,
     SC_TRY_GOTO(status, pend(self, SC_PENDING_WRITE, closure_data, &pending), settled);
     pending->closure.write_state = closure;
     status = sc_executor_write(self->executor, pending->ticket, self->epoch, &piece, payload);
+settled:
+    settle(self, pending, closure_data, status);
+}
+
+static void serve_snapshot(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__SnapshotRequest *input,
+                           Stagecoach__V1__SnapshotReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    sc_session *self = session_of(closure_data);
+    sc_pending *pending = NULL;
+    sc_status status;
+    SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
+    SC_TRY_GOTO(status, pend(self, SC_PENDING_SNAPSHOT, closure_data, &pending), settled);
+    pending->closure.snapshot = closure;
+    status = sc_executor_snapshot(self->executor, pending->ticket, self->epoch, (int64_t)input->optimizer_step,
+                                  &self->snapshot);
 settled:
     settle(self, pending, closure_data, status);
 }
@@ -327,7 +363,7 @@ static void step_done(sc_session *self, const sc_executor_event *done)
         release_before(self, done->step - STEPS_REMEMBERED);
 }
 
-static void answer_ok(sc_session *self, const sc_pending *pending, const sc_executor_event *done)
+static void answer_ok(sc_session *self, const sc_pending *pending, sc_executor_event *done)
 {
     switch (pending->kind) {
     case SC_PENDING_ASSIGN:
@@ -349,6 +385,15 @@ static void answer_ok(sc_session *self, const sc_pending *pending, const sc_exec
         Stagecoach__V1__ReadStateReply reply = STAGECOACH__V1__READ_STATE_REPLY__INIT;
         sc_call_set_payload(sc_call_of(pending->closure_data), sc_buffer_ref(done->payload));
         pending->closure.read_state(&reply, pending->closure_data);
+        break;
+    }
+    case SC_PENDING_SNAPSHOT: {
+        Stagecoach__V1__SnapshotReply reply = STAGECOACH__V1__SNAPSHOT_REPLY__INIT;
+        sc_snapshot_destroy(&self->snapshot);
+        self->snapshot = done->snapshot;
+        done->snapshot = NULL;
+        reply.bytes = sc_snapshot_bytes(self->snapshot);
+        pending->closure.snapshot(&reply, pending->closure_data);
         break;
     }
     case SC_PENDING_WRITE: {
