@@ -1,4 +1,5 @@
 #include "coordinator/cli/cli.h"
+#include "coordinator/run/hf_config.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -90,6 +91,22 @@ void sc_cli_sets_clear(sc_cli_sets *self)
 {
     free(self->items);
     *self = (sc_cli_sets){0};
+}
+
+sc_status sc_cli_config_load(const char *path, const sc_cli_sets *sets, sc_config **out)
+{
+    sc_hf_config init;
+    sc_status status = sc_config_load(path, sets->items, sets->n, out);
+    if (status == SC_OK && (*out)->model.init) {
+        status = sc_hf_config_load((*out)->model.init, &init);
+        if (status == SC_OK)
+            status = sc_config_adopt(*out, &init.model);
+        else
+            status = SC_FAIL(status, "%s: model.init: %s", path, sc_status_message());
+    }
+    if (status != SC_OK)
+        sc_config_destroy(out);
+    return status;
 }
 
 int sc_cli_finish(const char *command, int code)

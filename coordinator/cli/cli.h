@@ -5,7 +5,7 @@
 #ifndef SC_CLI_H
 #define SC_CLI_H
 
-#include "proto/base/status.h"
+#include "proto/base/config.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +17,7 @@ int sc_cli_serve(int argc, char **argv);
 int sc_cli_plan(int argc, char **argv);
 int sc_cli_batches(int argc, char **argv);
 int sc_cli_generate(int argc, char **argv);
+int sc_cli_verify(int argc, char **argv);
 
 /* "COMMAND: message" and "Try 'COMMAND --help'."; returns SC_EXIT_USAGE. `command` is argv[0]. */
 int sc_cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -38,6 +39,10 @@ typedef struct sc_cli_sets {
 /* False, with a message as above, if `text` is not KEY=VALUE or memory ran out. */
 bool sc_cli_sets_add(sc_cli_sets *self, const char *command, const char *text);
 void sc_cli_sets_clear(sc_cli_sets *self);
+
+/* The config of a command line; with model.init, the directory's shape is in it. Returns owned. Errors: as sc_config_load,
+ * sc_hf_config_load and sc_config_adopt. */
+sc_status sc_cli_config_load(const char *path, const sc_cli_sets *sets, sc_config **out);
 
 /* Flushes standard output at a command's end: a full disk or a closed pipe is a failure (a closed pipe a silent one, the
  * reader has gone). Returns `code`, or SC_EXIT_FAILURE. */

@@ -100,7 +100,7 @@ static sc_status run(const options *o)
     sc_config *config = NULL;
     sc_corpus *corpus = NULL;
     sc_status status;
-    SC_TRY_GOTO(status, sc_config_load(o->config, o->sets.items, o->sets.n, &config), out);
+    SC_TRY_GOTO(status, sc_cli_config_load(o->config, &o->sets, &config), out);
     SC_TRY_GOTO(status, sc_corpus_load(config, &corpus), out);
     const sc_batches batches = sc_batches_of(config, corpus);
     status = print_batches(&batches, o->first_step, o->n_steps);

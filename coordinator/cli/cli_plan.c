@@ -197,7 +197,7 @@ static sc_status find_model(prospect *self)
 
 static sc_status look_at_config(prospect *self, const options *o)
 {
-    SC_TRY(sc_config_load(o->config, o->sets.items, o->sets.n, &self->config));
+    SC_TRY(sc_cli_config_load(o->config, &o->sets, &self->config));
     SC_TRY(find_model(self));
     const sc_config *config = self->config;
     int S = (int)(o->workers ? o->workers : config->pipeline.workers);

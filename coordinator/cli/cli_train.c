@@ -159,7 +159,7 @@ static int run(int argc, char **argv, bool serve)
     if (!add_option_sets(&a, argv[0], workers, sizeof workers, dir, sizeof dir))
         goto done;
     code = SC_EXIT_FAILURE;
-    if (sc_config_load(a.config, a.sets.items, a.sets.n, &config) != SC_OK ||
+    if (sc_cli_config_load(a.config, &a.sets, &config) != SC_OK ||
         sc_log_init(config->log.level && config->log.level[0] ? config->log.level : NULL, config->log.json,
                     STDERR_FILENO) != SC_OK) {
         sc_cli_failed(argv[0]);

@@ -31,6 +31,7 @@ typedef struct trainer {
     sc_corpus *corpus;
     sc_batches batches;
     sc_model model;
+    sc_hf_weights *init; /* model.init, NULL: none */
     sc_run_dir *dir;
     sc_event_log *events;
     sc_progress *progress;
@@ -86,6 +87,15 @@ static sc_status make_plans(trainer *t)
     return sc_partition_by_cost(&t->model, t->S, t->B, t->T, t->slices);
 }
 
+/* Before anybody waits for workers: a directory that lacks something is told at once. */
+static sc_status open_init(trainer *t)
+{
+    sc_hf_config init;
+    SC_TRY(sc_hf_config_load(t->config->model.init, &init));
+    init.model = t->model;
+    return sc_hf_weights_open(t->config->model.init, &init, &t->init);
+}
+
 static sc_status prepare(trainer *t)
 {
     size_t ids = (size_t)t->B * (size_t)t->T, S = (size_t)t->S;
@@ -100,6 +110,8 @@ static sc_status prepare(trainer *t)
     t->batches = sc_batches_of(t->config, t->corpus);
     SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_corpus_tokenizer(t->corpus)), &t->model));
     SC_TRY(make_plans(t));
+    if (t->config->model.init)
+        SC_TRY(open_init(t));
 
     const char *moved_to;
     SC_TRY(sc_run_dir_open(t->config, &t->dir, &moved_to));
@@ -159,10 +171,11 @@ static sc_status gather(trainer *t)
         .seed = (uint64_t)t->config->run.seed,
         .micro_batch_size = t->B,
         .sequence_length = t->T,
-        .fresh = true,
+        .fresh = !t->init,
         .train = true,
     };
-    return sc_cluster_assign(t->cluster, &t->assignment);
+    SC_TRY(sc_cluster_assign(t->cluster, &t->assignment));
+    return t->init ? sc_weights_send(t->cluster, &t->model, t->init) : SC_OK;
 }
 
 /* --- steps --------------------------------------------------------------------------------------------------------- */
@@ -351,6 +364,7 @@ static void clear(trainer *t, sc_status status)
     sc_run_dir_close(&t->dir);
     for (int i = 0; i < N_PLANS; i++)
         sc_plan_destroy(&t->plans[i]);
+    sc_hf_weights_close(&t->init);
     sc_corpus_destroy(&t->corpus);
     free(t->slices);
     free(t->tokens);
