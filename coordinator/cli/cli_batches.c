@@ -83,16 +83,18 @@ static sc_status print_batches(const sc_batches *batches, int64_t first_step, in
     int32_t *ids = calloc(2 * n, sizeof *ids);
     if (!ids)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a micro-batch of %zu tokens", n);
+    sc_status status = SC_OK;
     for (int64_t step = first_step; step < first_step + n_steps; step++)
         for (int m = 0; m < batches->n_microbatches && !ferror(stdout); m++) {
-            sc_batches_get(batches, (uint64_t)(step - 1), m, ids, ids + n);
+            SC_TRY_GOTO(status, sc_batches_get(batches, (uint64_t)(step - 1), m, ids, ids + n), out);
             printf("{\"step\":%" PRId64 ",\"microbatch\":%d", step, m);
             print_rows("tokens", ids, batches->B, batches->T);
             print_rows("targets", ids + n, batches->B, batches->T);
             fputs("}\n", stdout);
         }
+out:
     free(ids);
-    return SC_OK;
+    return status;
 }
 
 static sc_status run(const options *o)

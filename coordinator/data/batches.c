@@ -3,6 +3,7 @@
 #include "coordinator/data/windows.h"
 
 #include <assert.h>
+#include <string.h>
 
 static uint64_t smaller(uint64_t a, uint64_t b)
 {
@@ -42,15 +43,14 @@ sc_batches sc_batches_of(const sc_config *config, const sc_corpus *corpus)
     return self;
 }
 
-static void copy_window(const sc_tokens *stream, uint64_t start, int T, int32_t *tokens, int32_t *targets)
+static sc_status copy_window(const sc_tokens *stream, uint64_t start, int T, int32_t *tokens, int32_t *targets)
 {
-    for (int t = 0; t < T; t++) {
-        tokens[t] = sc_tokens_at(stream, start + (uint64_t)t);
-        targets[t] = sc_tokens_at(stream, start + (uint64_t)t + 1);
-    }
+    SC_TRY(sc_tokens_read(stream, start, (size_t)T, tokens));
+    memcpy(targets, tokens + 1, ((size_t)T - 1) * sizeof *targets);
+    return sc_tokens_read(stream, start + (uint64_t)T, 1, targets + T - 1);
 }
 
-void sc_batches_get(const sc_batches *self, uint64_t step, int microbatch, int32_t *tokens, int32_t *targets)
+sc_status sc_batches_get(const sc_batches *self, uint64_t step, int microbatch, int32_t *tokens, int32_t *targets)
 {
     assert(microbatch >= 0 && microbatch < self->n_microbatches);
     const uint64_t per_epoch = sc_windows_per_epoch(self->train.n, self->T);
@@ -60,11 +60,12 @@ void sc_batches_get(const sc_batches *self, uint64_t step, int microbatch, int32
         uint64_t start =
             sc_windows_start(self->train.n, self->T, self->seed, (uint32_t)(row / per_epoch), row % per_epoch);
         size_t at = (size_t)b * (size_t)self->T;
-        copy_window(&self->train, start, self->T, tokens + at, targets + at);
+        SC_TRY(copy_window(&self->train, start, self->T, tokens + at, targets + at));
     }
+    return SC_OK;
 }
 
-void sc_batches_get_eval(const sc_batches *self, int run, int microbatch, int32_t *tokens, int32_t *targets)
+sc_status sc_batches_get_eval(const sc_batches *self, int run, int microbatch, int32_t *tokens, int32_t *targets)
 {
     assert(run >= 0 && run < self->eval_runs && microbatch >= 0 && microbatch < self->eval_microbatches);
     const uint64_t per_run = (uint64_t)self->eval_microbatches * (uint64_t)self->B;
@@ -73,6 +74,7 @@ void sc_batches_get_eval(const sc_batches *self, int run, int microbatch, int32_
     for (int b = 0; b < self->B; b++) {
         uint64_t start = sc_windows_spread(self->validation.n, self->T, n_rows, first + (uint64_t)b);
         size_t at = (size_t)b * (size_t)self->T;
-        copy_window(&self->validation, start, self->T, tokens + at, targets + at);
+        SC_TRY(copy_window(&self->validation, start, self->T, tokens + at, targets + at));
     }
+    return SC_OK;
 }

@@ -31,11 +31,13 @@ typedef struct sc_batches {
 /* The corpus has at least one window of T + 1 tokens to train on (sc_corpus_load sees to it). */
 sc_batches sc_batches_of(const sc_config *config, const sc_corpus *corpus);
 
-/* Micro-batch 0 .. M - 1 of training step 0, 1, ...: tokens and targets (B,T), targets[b][t] = the token that follows
+/* Errors of both: as sc_tokens_read.
+ *
+ * Micro-batch 0 .. M - 1 of training step 0, 1, ...: tokens and targets (B,T), targets[b][t] = the token that follows
  * tokens[b][t]. */
-void sc_batches_get(const sc_batches *self, uint64_t step, int microbatch, int32_t *tokens, int32_t *targets);
+sc_status sc_batches_get(const sc_batches *self, uint64_t step, int microbatch, int32_t *tokens, int32_t *targets);
 
 /* Micro-batch 0 .. eval_microbatches - 1 of evaluation run 0 .. eval_runs - 1. */
-void sc_batches_get_eval(const sc_batches *self, int run, int microbatch, int32_t *tokens, int32_t *targets);
+sc_status sc_batches_get_eval(const sc_batches *self, int run, int microbatch, int32_t *tokens, int32_t *targets);
 
 #endif

@@ -1,38 +1,46 @@
 #include "coordinator/data/corpus.h"
 
 #include "coordinator/data/files.h"
+#include "coordinator/data/text_file.h"
+#include "coordinator/data/token_file.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* Tokens that grow, two or four bytes each. */
+/* The files of one stream. */
+typedef struct files {
+    sc_token_part *parts;
+    int n;
+} files;
+
+struct sc_corpus {
+    sc_tokenizer *tokenizer;
+    uint64_t hash; /* of it */
+    files train, validation;
+    uint64_t n_train; /* of the tokens in `train`, those to train on */
+};
+
+/* A text's tokens while they grow, two or four bytes each. */
 typedef struct store {
+    const sc_tokenizer *tokenizer;
+    const char *name; /* of the file */
     bool wide;
     void *data;
     uint64_t n, capacity;
 } store;
 
-struct sc_corpus {
-    sc_tokenizer *tokenizer;
-    store train, validation; /* validation: of its own files; empty if it is the tail of `train` */
-    uint64_t n_train;        /* of the tokens in `train`, those to train on */
-};
-
-static size_t token_bytes(const store *self)
+static size_t token_bytes(bool wide)
 {
-    return self->wide ? sizeof(int32_t) : sizeof(uint16_t);
+    return wide ? sizeof(int32_t) : sizeof(uint16_t);
 }
 
-/* Makes room for `more` tokens. */
-static sc_status reserve(store *self, uint64_t more)
+static sc_status resize(store *self, uint64_t capacity)
 {
-    if (more <= self->capacity - self->n)
-        return SC_OK;
-    uint64_t capacity = self->n + more;
-    void *data = capacity > SIZE_MAX / sizeof(int32_t) ? NULL : realloc(self->data, capacity * token_bytes(self));
+    void *data = capacity > SIZE_MAX / sizeof(int32_t) ? NULL : realloc(self->data, capacity * token_bytes(self->wide));
     if (!data)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %" PRIu64 " tokens of training text", capacity);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for %" PRIu64 " tokens", self->name, capacity);
     self->data = data;
     self->capacity = capacity;
     return SC_OK;
@@ -41,7 +49,8 @@ static sc_status reserve(store *self, uint64_t more)
 static sc_status put_store(void *context, const int32_t *ids, size_t n)
 {
     store *self = context;
-    SC_TRY(reserve(self, n));
+    if (n > self->capacity - self->n)
+        SC_TRY(resize(self, self->n + self->n / 2 + n));
     if (self->wide)
         memcpy((int32_t *)self->data + self->n, ids, n * sizeof *ids);
     else
@@ -51,61 +60,98 @@ static sc_status put_store(void *context, const int32_t *ids, size_t n)
     return SC_OK;
 }
 
-/* Gives back what a file of many-byte characters reserved too much. */
-static void trim(store *self)
+static sc_status empty_file(const char *path)
 {
-    void *data = self->n ? realloc(self->data, self->n * token_bytes(self)) : NULL;
-    if (data) {
-        self->data = data;
-        self->capacity = self->n;
-    }
+    return SC_FAIL(SC_INVALID, "%s: is empty; name a file with text in it", path);
 }
 
-/* Reads the files one after the other and hands each to `use`. */
-static sc_status each_file(char *const *paths, int n, sc_corpus *corpus,
-                           sc_status (*use)(sc_corpus *corpus, const sc_text *text))
+static sc_status use_text(void *context, const sc_text *text, bool more, size_t *used)
 {
+    store *self = context;
+    return sc_tokenizer_encode_some(self->tokenizer, text, more, put_store, self, used);
+}
+
+static sc_status load_text(const sc_corpus *self, const char *path, sc_token_part *part)
+{
+    store tokens = {
+        .tokenizer = self->tokenizer, .name = path, .wide = sc_tokenizer_vocab(self->tokenizer) > UINT16_MAX + 1};
+    sc_status status = sc_text_file_each(path, SC_TEXT_FILE_PIECE, use_text, &tokens);
+    if (status == SC_OK)
+        status = tokens.n ? resize(&tokens, tokens.n) : empty_file(path); /* gives back what was too much */
+    if (status != SC_OK) {
+        free(tokens.data);
+        return sc_status_forward(status, __FILE__, __LINE__);
+    }
+    *part = (sc_token_part){.name = path, .n = tokens.n, .wide = tokens.wide, .data = tokens.data, .fd = -1};
+    return SC_OK;
+}
+
+static sc_status load_files(sc_corpus *self, char *const *paths, int n, files *out)
+{
+    out->parts = calloc((size_t)n + 1, sizeof *out->parts);
+    if (!out->parts)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d files", n);
     for (int i = 0; i < n; i++) {
-        char *bytes;
-        size_t n_bytes;
-        SC_TRY(sc_files_read(paths[i], INT64_MAX, &bytes, &n_bytes));
-        const sc_text text = {.name = paths[i], .bytes = bytes, .n_bytes = n_bytes};
-        sc_status status =
-            n_bytes ? use(corpus, &text) : SC_FAIL(SC_INVALID, "%s: is empty; name a file with text in it", paths[i]);
-        free(bytes);
-        if (status != SC_OK)
-            return sc_status_forward(status, __FILE__, __LINE__);
+        sc_token_part *part = &out->parts[i];
+        bool tokenised;
+        SC_TRY(sc_token_file_probe(paths[i], &tokenised));
+        SC_TRY(tokenised ? sc_token_file_open(paths[i], self->hash, sc_tokenizer_vocab(self->tokenizer), part)
+                         : load_text(self, paths[i], part));
+        out->n++;
+        part->start = i ? part[-1].start + part[-1].n : 0;
+        part->name = strdup(paths[i]); /* the corpus may outlive the config */
+        if (!part->name)
+            return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d files", n);
     }
     return SC_OK;
 }
 
-static sc_status add_characters(sc_corpus *self, const sc_text *text)
+static void close_files(files *self)
 {
-    return sc_tokenizer_char_add(self->tokenizer, text);
+    for (int i = 0; i < self->n; i++) {
+        free((void *)self->parts[i].data);
+        free((void *)self->parts[i].name);
+        if (self->parts[i].fd >= 0)
+            close(self->parts[i].fd);
+    }
+    free(self->parts);
 }
 
-static sc_status encode_into(sc_corpus *self, const sc_text *text, store *into)
+static uint64_t count(const files *self)
 {
-    SC_TRY(reserve(into, text->n_bytes)); /* at most one token a byte */
-    return sc_tokenizer_encode(self->tokenizer, text, put_store, into);
+    return self->n ? self->parts[self->n - 1].start + self->parts[self->n - 1].n : 0;
 }
 
-static sc_status add_train(sc_corpus *self, const sc_text *text)
+/* The characters of a training text go into the vocabulary. */
+static sc_status add_characters(sc_corpus *self, const char *path)
 {
-    return encode_into(self, text, &self->train);
-}
-
-static sc_status add_validation(sc_corpus *self, const sc_text *text)
-{
-    return encode_into(self, text, &self->validation);
+    bool tokenised;
+    SC_TRY(sc_token_file_probe(path, &tokenised));
+    if (tokenised)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "%s: is a token file, and data.tokenizer: char makes its vocabulary of text; set data.tokenizer "
+                       "to the tokenizer that the file was made with",
+                       path);
+    char *bytes;
+    size_t n_bytes;
+    SC_TRY(sc_files_read(path, INT64_MAX, &bytes, &n_bytes));
+    const sc_text text = {.name = path, .bytes = bytes, .n_bytes = n_bytes};
+    const sc_status status = n_bytes ? sc_tokenizer_char_add(self->tokenizer, &text) : empty_file(path);
+    free(bytes);
+    return status;
 }
 
 static sc_status make_tokenizer(sc_corpus *self, const sc_config *config)
 {
-    if (config->data.tokenizer == SC_TOKENIZER_BYTE)
+    if (strcmp(config->data.tokenizer, "byte") == 0)
         return sc_tokenizer_new_byte(&self->tokenizer);
+    if (strcmp(config->data.tokenizer, "char") != 0) {
+        const sc_status status = sc_tokenizer_open(config->data.tokenizer, &self->tokenizer);
+        return status == SC_OK ? SC_OK : SC_FAIL(status, "%s: data.tokenizer: %s", config->path, sc_status_message());
+    }
     SC_TRY(sc_tokenizer_new_char(&self->tokenizer));
-    SC_TRY(each_file(config->data.train, config->data.n_train, self, add_characters));
+    for (int i = 0; i < config->data.n_train; i++)
+        SC_TRY(add_characters(self, config->data.train[i]));
     return sc_tokenizer_char_freeze(self->tokenizer);
 }
 
@@ -135,14 +181,12 @@ static sc_status check_sizes(const sc_corpus *self, const sc_config *config)
 static sc_status load(sc_corpus *self, const sc_config *config)
 {
     SC_TRY(make_tokenizer(self, config));
-    self->train.wide = self->validation.wide = sc_tokenizer_vocab(self->tokenizer) > UINT16_MAX + 1;
-    SC_TRY(each_file(config->data.train, config->data.n_train, self, add_train));
-    SC_TRY(each_file(config->data.validation, config->data.n_validation, self, add_validation));
-    trim(&self->train);
-    trim(&self->validation);
-    self->n_train = self->train.n;
+    SC_TRY(sc_tokenizer_hash(self->tokenizer, &self->hash));
+    SC_TRY(load_files(self, config->data.train, config->data.n_train, &self->train));
+    SC_TRY(load_files(self, config->data.validation, config->data.n_validation, &self->validation));
+    self->n_train = count(&self->train);
     if (config->data.n_validation == 0)
-        self->n_train = (uint64_t)((double)self->train.n * (1.0 - config->data.validation_share));
+        self->n_train = (uint64_t)((double)self->n_train * (1.0 - config->data.validation_share));
     return check_sizes(self, config);
 }
 
@@ -163,8 +207,8 @@ void sc_corpus_destroy(sc_corpus **self_p)
     if (!self)
         return;
     sc_tokenizer_destroy(&self->tokenizer);
-    free(self->train.data);
-    free(self->validation.data);
+    close_files(&self->train);
+    close_files(&self->validation);
     free(self);
     *self_p = NULL;
 }
@@ -176,13 +220,16 @@ const sc_tokenizer *sc_corpus_tokenizer(const sc_corpus *self)
 
 sc_tokens sc_corpus_train(const sc_corpus *self)
 {
-    return (sc_tokens){.data = self->train.data, .wide = self->train.wide, .n = self->n_train};
+    return (sc_tokens){.parts = self->train.parts, .n_parts = self->train.n, .n = self->n_train};
 }
 
 sc_tokens sc_corpus_validation(const sc_corpus *self)
 {
     if (self->validation.n > 0)
-        return (sc_tokens){.data = self->validation.data, .wide = self->validation.wide, .n = self->validation.n};
-    const char *tail = (const char *)self->train.data + self->n_train * token_bytes(&self->train);
-    return (sc_tokens){.data = tail, .wide = self->train.wide, .n = self->train.n - self->n_train};
+        return (sc_tokens){
+            .parts = self->validation.parts, .n_parts = self->validation.n, .n = count(&self->validation)};
+    return (sc_tokens){.parts = self->train.parts,
+                       .n_parts = self->train.n,
+                       .start = self->n_train,
+                       .n = count(&self->train) - self->n_train};
 }

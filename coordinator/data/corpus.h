@@ -2,37 +2,25 @@
  *
  * The files of data.train are read in the order of the config and their tokens joined to one stream. Without validation
  * files, the stream's tail is the validation stream: of n tokens the first floor (n * (1 - validation_share)) train.
- * The vocabulary of the char tokenizer is that of all of data.train.
+ * A file is a text, or a token file (token_file.h), known by how it begins, that was made with the run's tokenizer.
+ * The vocabulary of the char tokenizer is that of all of data.train, which are then texts.
  *
- * Memory: two bytes a token (four if the vocabulary is larger than 65536), and while loading the largest file. */
+ * Memory: of texts two bytes a token (four if the vocabulary is larger than 65536), and while loading the largest of
+ * them; of token files none. */
 #ifndef SC_CORPUS_H
 #define SC_CORPUS_H
 
 #include "coordinator/data/tokenizer.h"
+#include "coordinator/data/tokens.h"
 #include "proto/base/config.h"
-
-#include <assert.h>
-#include <stdbool.h>
-
-/* A part of the stored tokens; borrows them. */
-typedef struct sc_tokens {
-    const void *data; /* uint16_t, or int32_t if wide */
-    bool wide;
-    uint64_t n;
-} sc_tokens;
-
-static inline int32_t sc_tokens_at(const sc_tokens *self, uint64_t i)
-{
-    assert(i < self->n);
-    return self->wide ? ((const int32_t *)self->data)[i] : ((const uint16_t *)self->data)[i];
-}
 
 typedef struct sc_corpus sc_corpus;
 
 /* Reads the files and makes the tokenizer that the config names. Returns owned.
  * Errors: SC_NOT_FOUND (a file is missing), SC_PERMISSION_DENIED, SC_INVALID (a directory, an empty file, broken UTF-8,
  * a character of a validation file that no training file has, a stream that does not fill one window of T + 1 tokens:
- * the training stream, or the validation stream when train.eval_every is not 0), SC_RESOURCE_EXHAUSTED. */
+ * the training stream, or the validation stream when train.eval_every is not 0), SC_RESOURCE_EXHAUSTED; those of
+ * sc_tokenizer_open and sc_token_file_open. */
 sc_status sc_corpus_load(const sc_config *config, sc_corpus **out);
 void sc_corpus_destroy(sc_corpus **self_p);
 

@@ -55,8 +55,23 @@ static sc_status check_kind(const char *path, const struct stat *info, uint64_t 
     return SC_OK;
 }
 
-/* Reads to the end of the file or of the buffer. */
-static sc_status read_all(const char *path, int fd, char *bytes, size_t capacity, size_t *n_bytes)
+sc_status sc_files_open(const char *path, uint64_t max_bytes, int *fd, uint64_t *n_bytes)
+{
+    /* O_NONBLOCK: opening a pipe that nobody writes to must not hang before it can be refused. */
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
+        return fail(path, "cannot be opened");
+    struct stat info;
+    sc_status status = fstat(*fd, &info) == 0 ? check_kind(path, &info, max_bytes) : fail(path, "cannot be read");
+    *n_bytes = (uint64_t)info.st_size;
+    if (status != SC_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return status;
+}
+
+sc_status sc_files_fill(const char *path, int fd, char *bytes, size_t capacity, size_t *n_bytes)
 {
     size_t used = 0;
     while (used < capacity) {
@@ -76,25 +91,16 @@ static sc_status read_all(const char *path, int fd, char *bytes, size_t capacity
 sc_status sc_files_read(const char *path, uint64_t max_bytes, char **bytes, size_t *n_bytes)
 {
     *bytes = NULL;
-    /* O_NONBLOCK: opening a pipe that nobody writes to must not hang before it can be refused. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return fail(path, "cannot be opened");
+    int fd;
+    uint64_t size;
+    SC_TRY(sc_files_open(path, max_bytes, &fd, &size));
     sc_status status;
-    struct stat info;
-    char *buffer = NULL;
-    if (fstat(fd, &info) != 0) {
-        status = fail(path, "cannot be read");
-        goto out;
-    }
-    SC_TRY_GOTO(status, check_kind(path, &info, max_bytes), out);
-    size_t capacity = (size_t)info.st_size;
-    buffer = malloc(capacity + 1);
+    char *buffer = malloc(size + 1);
     if (!buffer) {
-        status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for its %zu bytes", path, capacity);
+        status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for its %" PRIu64 " bytes", path, size);
         goto out;
     }
-    SC_TRY_GOTO(status, read_all(path, fd, buffer, capacity, n_bytes), out);
+    SC_TRY_GOTO(status, sc_files_fill(path, fd, buffer, size, n_bytes), out);
     buffer[*n_bytes] = '\0';
     *bytes = buffer;
     buffer = NULL;
@@ -104,50 +110,99 @@ out:
     return status;
 }
 
-static sc_status write_all(const char *path, int fd, const char *bytes, size_t n_bytes)
+/* A rename is on disk only when its directory is. */
+static sc_status sync_directory_of(const char *path)
 {
-    for (size_t done = 0; done < n_bytes;) {
-        ssize_t n = write(fd, bytes + done, n_bytes - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return fail(path, "cannot be written");
-        done += (size_t)n;
-    }
-    if (fsync(fd) != 0)
-        return fail(path, "cannot be written");
-    return SC_OK;
-}
-
-sc_status sc_files_sync_directory(const char *dir)
-{
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", path);
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return fail(dir, "cannot be opened");
-    /* Some file systems know no fsync of a directory: there a rename is as durable as it can be. */
-    sc_status status = fsync(fd) == 0 || errno == EINVAL ? SC_OK : fail(dir, "cannot be written");
+        return fail(path, "its directory cannot be opened");
+    sc_status status = fsync(fd) == 0 ? SC_OK : fail(path, "its directory cannot be written");
     close(fd);
     return status;
 }
 
+sc_status sc_new_file_open(const char *path, sc_new_file *self)
+{
+    *self = (sc_new_file){.fd = -1};
+    if (strlen(path) + 32 > PATH_MAX)
+        return SC_FAIL(SC_INVALID, "%s: the path is too long", path);
+    self->path = strdup(path);
+    if (!self->path || asprintf(&self->temporary, "%s.tmp.%ld", path, (long)getpid()) < 0) {
+        self->temporary = NULL;
+        sc_new_file_close(self);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write it", path);
+    }
+    self->fd = open(self->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (self->fd >= 0)
+        return SC_OK;
+    sc_status status = fail(path, "cannot be written");
+    sc_new_file_close(self);
+    return status;
+}
+
+sc_status sc_new_file_write(sc_new_file *self, const void *bytes, size_t n_bytes)
+{
+    for (size_t done = 0; done < n_bytes;) {
+        ssize_t n = write(self->fd, (const char *)bytes + done, n_bytes - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(self->path, "cannot be written");
+        done += (size_t)n;
+    }
+    return SC_OK;
+}
+
+sc_status sc_new_file_rewrite(sc_new_file *self, uint64_t offset, const void *bytes, size_t n_bytes)
+{
+    for (size_t done = 0; done < n_bytes;) {
+        ssize_t n = pwrite(self->fd, (const char *)bytes + done, n_bytes - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return fail(self->path, "cannot be written");
+        done += (size_t)n;
+    }
+    return SC_OK;
+}
+
+sc_status sc_new_file_commit(sc_new_file *self)
+{
+    const int fd = self->fd;
+    self->fd = -1;
+    sc_status status = fsync(fd) == 0 ? SC_OK : fail(self->path, "cannot be written");
+    if (close(fd) != 0 && status == SC_OK)
+        status = fail(self->path, "cannot be written");
+    if (status == SC_OK && rename(self->temporary, self->path) != 0)
+        status = fail(self->path, "cannot be replaced");
+    if (status != SC_OK)
+        return status;
+    free(self->temporary);
+    self->temporary = NULL;
+    return sync_directory_of(self->path);
+}
+
+void sc_new_file_close(sc_new_file *self)
+{
+    if (self->temporary) { /* not committed */
+        if (self->fd >= 0)
+            close(self->fd);
+        unlink(self->temporary);
+    }
+    free(self->path);
+    free(self->temporary);
+    *self = (sc_new_file){.fd = -1};
+}
+
 sc_status sc_files_replace(const char *path, const void *bytes, size_t n_bytes)
 {
-    char temporary[PATH_MAX];
-    int length = snprintf(temporary, sizeof temporary, "%s.tmp.%ld", path, (long)getpid());
-    if (length < 0 || (size_t)length >= sizeof temporary)
-        return SC_FAIL(SC_INVALID, "%s: the path is too long", path);
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (fd < 0)
-        return fail(path, "cannot be written");
-    sc_status status = write_all(path, fd, bytes, n_bytes);
-    if (close(fd) != 0 && status == SC_OK)
-        status = fail(path, "cannot be written");
-    if (status == SC_OK && rename(temporary, path) != 0)
-        status = fail(path, "cannot be replaced");
-    if (status != SC_OK) {
-        unlink(temporary);
-        return status;
-    }
-    snprintf(temporary, sizeof temporary, "%s", path);
-    return sc_files_sync_directory(dirname(temporary));
+    sc_new_file file;
+    SC_TRY(sc_new_file_open(path, &file));
+    sc_status status = sc_new_file_write(&file, bytes, n_bytes);
+    if (status == SC_OK)
+        status = sc_new_file_commit(&file);
+    sc_new_file_close(&file);
+    return status;
 }

@@ -1,15 +1,18 @@
 /* What all kinds of tokenizer have in common: the calls, and tokenizer.json. */
 #include "coordinator/data/tokenizer_internal.h"
 #include "coordinator/data/files.h"
+#include "coordinator/data/tokenizer_bpe.h"
 
-#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
 
-/* Larger than any vocabulary's file: GPT-2's has half a megabyte, all of Unicode as a char vocabulary about 8. */
-enum { MAX_FILE_BYTES = 64 << 20 };
-
-static const sc_tokenizer_kind_table *const kinds[] = {&sc_tokenizer_char_kind, &sc_tokenizer_byte_kind};
+static const sc_tokenizer_kind_table *const kinds[] = {&sc_tokenizer_char_kind, &sc_tokenizer_byte_kind,
+                                                       &sc_tokenizer_bpe_kind};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 void sc_tokenizer_destroy(sc_tokenizer **self_p)
@@ -31,7 +34,19 @@ int sc_tokenizer_vocab(const sc_tokenizer *self)
 
 sc_status sc_tokenizer_encode(const sc_tokenizer *self, const sc_text *text, sc_tokenizer_put put, void *context)
 {
-    return self->kind->encode(self, text, put, context);
+    size_t used;
+    return self->kind->encode(self, text, false, put, context, &used);
+}
+
+sc_status sc_tokenizer_encode_some(const sc_tokenizer *self, const sc_text *text, bool more, sc_tokenizer_put put,
+                                   void *context, size_t *used)
+{
+    return self->kind->encode(self, text, more, put, context, used);
+}
+
+int32_t sc_tokenizer_special(const sc_tokenizer *self, const char *content)
+{
+    return self->kind->special ? self->kind->special(self, content) : -1;
 }
 
 size_t sc_tokenizer_decode(const sc_tokenizer *self, int32_t id, char out[SC_TOKEN_MAX_BYTES])
@@ -69,7 +84,8 @@ sc_status sc_tokenizer_encode_all(const sc_tokenizer *self, const sc_text *text,
     return SC_OK;
 }
 
-sc_status sc_tokenizer_save(const sc_tokenizer *self, const char *path)
+/* The tokenizer as its file has it; to be freed. NULL if memory ran out. */
+static char *write_json(const sc_tokenizer *self)
 {
     json_t *object = json_object();
     char *text = NULL;
@@ -77,6 +93,22 @@ sc_status sc_tokenizer_save(const sc_tokenizer *self, const char *path)
         self->kind->save(self, object) == 0)
         text = json_dumps(object, JSON_COMPACT | JSON_PRESERVE_ORDER);
     json_decref(object);
+    return text;
+}
+
+sc_status sc_tokenizer_hash(const sc_tokenizer *self, uint64_t *out)
+{
+    char *text = write_json(self);
+    if (!text)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to hash the tokenizer");
+    *out = XXH3_64bits(text, strlen(text));
+    free(text);
+    return SC_OK;
+}
+
+sc_status sc_tokenizer_save(const sc_tokenizer *self, const char *path)
+{
+    char *text = write_json(self);
     if (!text)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write the tokenizer", path);
     size_t length = strlen(text);
@@ -101,23 +133,69 @@ static sc_status load_object(const json_t *object, sc_tokenizer **out)
             sc_tokenizer_destroy(out);
             return SC_FAIL(SC_INVALID, "has keys that a tokenizer of type \"%s\" does not know", type);
         }
-    return SC_FAIL(SC_INVALID, "has the unknown type \"%s\"; this version knows \"char\" and \"byte\"", type);
+    return SC_FAIL(SC_INVALID, "has the unknown type \"%s\"; this version knows \"char\", \"byte\" and \"bpe\"", type);
 }
 
-sc_status sc_tokenizer_load(const char *path, sc_tokenizer **out)
+/* Reads a JSON file and makes of it what `make` makes, which does not know the path. */
+static sc_status load_file(const char *path, sc_status (*make)(const json_t *object, sc_tokenizer **out),
+                           sc_tokenizer **out)
 {
     *out = NULL;
-    char *bytes;
-    size_t n_bytes;
-    SC_TRY(sc_files_read(path, MAX_FILE_BYTES, &bytes, &n_bytes));
-    json_error_t error;
-    json_t *object = json_loadb(bytes, n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
-    free(bytes);
-    if (!object)
-        return SC_FAIL(SC_INVALID, "%s:%d:%d: is not JSON: %s", path, error.line, error.column, error.text);
-    sc_status status = load_object(object, out);
+    json_t *object;
+    SC_TRY(sc_tokenizer_read_json(path, &object));
+    sc_status status = make(object, out);
     if (status != SC_OK)
         status = SC_FAIL(status, "%s: %s", path, sc_status_message());
     json_decref(object);
     return status;
+}
+
+sc_status sc_tokenizer_read_json(const char *path, json_t **out)
+{
+    *out = NULL;
+    char *bytes;
+    size_t n_bytes;
+    SC_TRY(sc_files_read(path, SC_TOKENIZER_MAX_FILE_BYTES, &bytes, &n_bytes));
+    json_error_t error;
+    *out = json_loadb(bytes, n_bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    free(bytes);
+    if (!*out)
+        return SC_FAIL(SC_INVALID, "%s:%d:%d: is not JSON: %s", path, error.line, error.column, error.text);
+    return SC_OK;
+}
+
+sc_status sc_tokenizer_load(const char *path, sc_tokenizer **out)
+{
+    return load_file(path, load_object, out);
+}
+
+/* A run's tokenizer has a "type", Hugging Face's a "model". */
+static sc_status load_either(const json_t *object, sc_tokenizer **out)
+{
+    return json_object_get(object, "model") ? sc_tokenizer_bpe_load_hf(object, out) : load_object(object, out);
+}
+
+static sc_status open_directory(const char *dir, sc_tokenizer **out)
+{
+    static const char *const names[] = {"stagecoach_tokenizer.json", "final/stagecoach_tokenizer.json",
+                                        "tokenizer.json", "vocab.json", "encoder.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[PATH_MAX];
+        const int length = snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        if (length > 0 && (size_t)length < sizeof path && access(path, F_OK) == 0)
+            return sc_tokenizer_open(path, out);
+    }
+    return SC_FAIL(SC_NOT_FOUND,
+                   "%s: holds no tokenizer: neither stagecoach_tokenizer.json nor tokenizer.json nor vocab.json nor "
+                   "encoder.json",
+                   dir);
+}
+
+sc_status sc_tokenizer_open(const char *path, sc_tokenizer **out)
+{
+    *out = NULL;
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return open_directory(path, out);
+    return sc_tokenizer_bpe_is_pair(path) ? sc_tokenizer_bpe_load_pair(path, out) : load_file(path, load_either, out);
 }

@@ -9,9 +9,10 @@ static int vocab(const sc_tokenizer *self)
     return 256;
 }
 
-static sc_status encode(const sc_tokenizer *self, const sc_text *text, sc_tokenizer_put put, void *context)
+static sc_status encode(const sc_tokenizer *self, const sc_text *text, bool more, sc_tokenizer_put put, void *context,
+                        size_t *used)
 {
-    (void)self;
+    (void)self, (void)more;
     int32_t ids[SC_TOKENIZER_PIECE];
     for (size_t at = 0; at < text->n_bytes;) {
         size_t n = 0;
@@ -19,6 +20,7 @@ static sc_status encode(const sc_tokenizer *self, const sc_text *text, sc_tokeni
             ids[n++] = (unsigned char)text->bytes[at++];
         SC_TRY(put(context, ids, n));
     }
+    *used = text->n_bytes;
     return SC_OK;
 }
 

@@ -19,44 +19,37 @@ static int vocab(const sc_tokenizer *self)
     return ((const char_tokenizer *)self)->n;
 }
 
-static sc_status broken_utf8(const sc_text *text, size_t at)
-{
-    sc_utf8_place place = sc_utf8_place_of(text->bytes, at);
-    return SC_FAIL(SC_INVALID,
-                   "%s:%" PRIu64 ":%" PRIu64 ": byte 0x%02X at offset %zu is not valid UTF-8; "
-                   "convert the text to UTF-8, or use data.tokenizer: byte",
-                   text->name, place.line, place.column, (unsigned)(unsigned char)text->bytes[at], at);
-}
-
 static sc_status unknown_character(const sc_text *text, size_t at, uint32_t code_point)
 {
-    sc_utf8_place place = sc_utf8_place_of(text->bytes, at);
+    sc_utf8_place place = sc_text_place(text, at);
     return SC_FAIL(SC_INVALID,
                    "%s:%" PRIu64 ":%" PRIu64 ": the character U+%04" PRIX32 " does not occur in the training text, "
                    "of whose characters the vocabulary is made; leave it out, or train with data.tokenizer: byte",
                    text->name, place.line, place.column, code_point);
 }
 
-static sc_status encode(const sc_tokenizer *base, const sc_text *text, sc_tokenizer_put put, void *context)
+static sc_status encode(const sc_tokenizer *base, const sc_text *text, bool more, sc_tokenizer_put put, void *context,
+                        size_t *used)
 {
     const char_tokenizer *self = (const char_tokenizer *)base;
     assert(self->n > 0);
     int32_t ids[SC_TOKENIZER_PIECE];
     size_t n = 0;
-    for (size_t at = 0; at < text->n_bytes;) {
-        uint32_t code_point;
-        size_t length = sc_utf8_decode(text->bytes + at, text->n_bytes - at, &code_point);
-        if (length == 0)
-            return broken_utf8(text, at);
+    size_t end;
+    SC_TRY(sc_text_check_utf8(text, more, &end));
+    for (size_t at = 0; at < end;) {
+        uint32_t code_point = 0;
+        size_t length = sc_utf8_decode(text->bytes + at, end - at, &code_point);
         if (self->ids[code_point] < 0)
             return unknown_character(text, at, code_point);
         ids[n++] = self->ids[code_point];
         at += length;
-        if (n == SC_TOKENIZER_PIECE || at == text->n_bytes) {
+        if (n == SC_TOKENIZER_PIECE || at == end) {
             SC_TRY(put(context, ids, n));
             n = 0;
         }
     }
+    *used = end;
     return SC_OK;
 }
 
@@ -152,13 +145,12 @@ sc_status sc_tokenizer_char_add(sc_tokenizer *base, const sc_text *text)
     assert(base->kind == &sc_tokenizer_char_kind);
     char_tokenizer *self = (char_tokenizer *)base;
     assert(self->n == 0);
-    for (size_t at = 0; at < text->n_bytes;) {
-        uint32_t code_point;
-        size_t length = sc_utf8_decode(text->bytes + at, text->n_bytes - at, &code_point);
-        if (length == 0)
-            return broken_utf8(text, at);
+    size_t end;
+    SC_TRY(sc_text_check_utf8(text, false, &end));
+    for (size_t at = 0; at < end;) {
+        uint32_t code_point = 0;
+        at += sc_utf8_decode(text->bytes + at, end - at, &code_point);
         self->ids[code_point] = 0;
-        at += length;
     }
     return SC_OK;
 }

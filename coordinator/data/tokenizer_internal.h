@@ -9,8 +9,11 @@
 typedef struct sc_tokenizer_kind_table {
     const char *type; /* as tokenizer.json has it */
     int (*vocab)(const sc_tokenizer *self);
-    sc_status (*encode)(const sc_tokenizer *self, const sc_text *text, sc_tokenizer_put put, void *context);
+    /* As sc_tokenizer_encode_some; without `more`, *used is all. */
+    sc_status (*encode)(const sc_tokenizer *self, const sc_text *text, bool more, sc_tokenizer_put put, void *context,
+                        size_t *used);
     size_t (*decode)(const sc_tokenizer *self, int32_t id, char out[SC_TOKEN_MAX_BYTES]);
+    int32_t (*special)(const sc_tokenizer *self, const char *content); /* NULL: has none */
     /* Adds the kind's own keys to `object`. 0, or -1 if memory ran out. */
     int (*save)(const sc_tokenizer *self, json_t *object);
     /* Makes one from the object, which has no other keys than "type" and n_keys of the kind. The message of an error
@@ -27,7 +30,14 @@ struct sc_tokenizer {
 
 extern const sc_tokenizer_kind_table sc_tokenizer_char_kind;
 extern const sc_tokenizer_kind_table sc_tokenizer_byte_kind;
+extern const sc_tokenizer_kind_table sc_tokenizer_bpe_kind;
 
 enum { SC_TOKENIZER_PIECE = 4096 }; /* ids given to `put` at a time: a page or four, small enough for the stack */
+
+/* Larger than any vocabulary's file: GPT-2's tokenizer.json has two megabytes, all of Unicode as a char vocabulary about 8. */
+enum { SC_TOKENIZER_MAX_FILE_BYTES = 64 << 20 };
+/* Reads a JSON file of at most so many bytes, without duplicate keys. *out is owned.
+ * Errors: those of sc_files_read; SC_INVALID, naming line and column. */
+sc_status sc_tokenizer_read_json(const char *path, json_t **out);
 
 #endif

@@ -195,9 +195,9 @@ static sc_status send_data(trainer *t, const sc_step_item *item)
 {
     for (int m = 0; m < n_microbatches(t, item); m++) {
         if (item->eval)
-            sc_batches_get_eval(&t->batches, item->run, m, t->tokens, t->targets);
+            SC_TRY(sc_batches_get_eval(&t->batches, item->run, m, t->tokens, t->targets));
         else
-            sc_batches_get(&t->batches, (uint64_t)item->step - 1, m, t->tokens, t->targets);
+            SC_TRY(sc_batches_get(&t->batches, (uint64_t)item->step - 1, m, t->tokens, t->targets));
         SC_TRY(sc_cluster_send_tokens(t->cluster, item->sequence, m, t->tokens, t->B, t->T));
         SC_TRY(sc_cluster_send_targets(t->cluster, item->sequence, m, t->targets, t->B, t->T));
     }

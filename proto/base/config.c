@@ -221,7 +221,7 @@ void sc_config_destroy(sc_config **self_p)
         return;
     for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
         const sc_config_key *key = &sc_config_keys[i];
-        if (key->type == SC_KEY_STRING || key->type == SC_KEY_PATH)
+        if (key->type == SC_KEY_STRING || key->type == SC_KEY_PATH || key->type == SC_KEY_WORD_OR_PATH)
             free(*(char **)sc_config_field(key, self));
         if (key->type == SC_KEY_PATHS) {
             char **paths = *(char ***)sc_config_field(key, self);

@@ -14,7 +14,6 @@
 
 #include <stdio.h>
 
-typedef enum sc_tokenizer_kind { SC_TOKENIZER_CHAR, SC_TOKENIZER_BYTE } sc_tokenizer_kind;
 typedef enum sc_optimizer_kind { SC_ADAMW, SC_SGD } sc_optimizer_kind;
 typedef enum sc_lr_kind { SC_LR_CONSTANT, SC_LR_LINEAR, SC_LR_COSINE, SC_LR_WSD } sc_lr_kind;
 typedef enum sc_schedule_kind { SC_SCHEDULE_GPIPE, SC_SCHEDULE_1F1B } sc_schedule_kind;
@@ -37,7 +36,7 @@ typedef struct sc_config {
         int n_train;
         char **validation; /* given apart: then validation_share must be 0 or absent */
         int n_validation;
-        int tokenizer;           /* sc_tokenizer_kind */
+        char *tokenizer;         /* "char", "byte", or a path, made relative to the config file */
         double validation_share; /* the tail of the token stream */
     } data;
     struct {

@@ -7,13 +7,14 @@
 enum { SC_CONFIG_N_KEYS = 42, SC_CONFIG_N_SECTIONS = 7 };
 
 typedef enum sc_key_type {
-    SC_KEY_INT,    /* int64_t */
-    SC_KEY_DOUBLE, /* double */
-    SC_KEY_BOOL,   /* bool */
-    SC_KEY_STRING, /* char *, owned, not empty */
-    SC_KEY_PATH,   /* char *, owned; NULL for an empty one */
-    SC_KEY_PATHS,  /* char **, owned, and an int that counts them */
-    SC_KEY_WORD,   /* int, an enumeration's value */
+    SC_KEY_INT,          /* int64_t */
+    SC_KEY_DOUBLE,       /* double */
+    SC_KEY_BOOL,         /* bool */
+    SC_KEY_STRING,       /* char *, owned, not empty */
+    SC_KEY_PATH,         /* char *, owned; NULL for an empty one */
+    SC_KEY_PATHS,        /* char **, owned, and an int that counts them */
+    SC_KEY_WORD,         /* int, an enumeration's value */
+    SC_KEY_WORD_OR_PATH, /* char *, owned: one of the words, or a path */
 } sc_key_type;
 
 typedef struct sc_config_key {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char *const families[] = {NULL, [SC_GPT2] = "gpt2", NULL};
-static const char *const tokenizers[] = {[SC_TOKENIZER_CHAR] = "char", [SC_TOKENIZER_BYTE] = "byte", NULL};
+static const char *const tokenizers[] = {"char", "byte", NULL};
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
 static const char *const lr_schedules[] = {
     [SC_LR_CONSTANT] = "constant", [SC_LR_LINEAR] = "linear", [SC_LR_COSINE] = "cosine", [SC_LR_WSD] = "wsd", NULL};
@@ -53,6 +53,11 @@ static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHED
         .path = name, .type = SC_KEY_INT, .offset = offsetof(sc_config, field), .allowed.integer = {low_, high_},      \
         .fallback = fallback_, .from_init = true, .help = help_                                                        \
     }
+#define WORD_OR_PATH(name, field, words_, fallback_, help_)                                                            \
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_WORD_OR_PATH, .offset = offsetof(sc_config, field), .allowed.words = words_,      \
+        .fallback = fallback_, .help = help_                                                                           \
+    }
 
 /* Ends that are not natural limits are there so that products of keys fit into the integers that hold them. */
 #define MOST_STEPS     1000000000 /* with at most 2^31 tokens a step, all tokens of a run stay below 2^61 */
@@ -82,9 +87,11 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     PATH("model.init", model.init,
          "directory of a model to start from, relative to the config file; it brings the shape along"),
 
-    PATHS("data.train", data.train, data.n_train, "text files, relative to the config file; required"),
-    PATHS("data.validation", data.validation, data.n_validation, "text files for validation, instead of a share"),
-    WORD("data.tokenizer", data.tokenizer, tokenizers, "char", "how text becomes tokens"),
+    PATHS("data.train", data.train, data.n_train, "text or token files, relative to the config file; required"),
+    PATHS("data.validation", data.validation, data.n_validation, "files for validation, instead of a share"),
+    WORD_OR_PATH(
+        "data.tokenizer", data.tokenizer, tokenizers, "char",
+        "how text becomes tokens; the path is of a tokenizer's file or directory, relative to the config file"),
     NUMBER("data.validation_share", data.validation_share, "0.1", 0, false, 1, true,
            "part of the training tokens, from their end, that is kept for validation (0 with data.validation)"),
 
@@ -212,7 +219,8 @@ const char *sc_config_allowed(const sc_config_key *key, char *text, size_t text_
     case SC_KEY_PATHS:
         snprintf(text, text_bytes, "a list of files, [a.txt, b.txt]");
         break;
-    case SC_KEY_WORD: {
+    case SC_KEY_WORD:
+    case SC_KEY_WORD_OR_PATH: {
         int n = 0;
         text[0] = '\0';
         for (const char *const *word = key->allowed.words; n == 0 || *word; word++)
@@ -220,6 +228,8 @@ const char *sc_config_allowed(const sc_config_key *key, char *text, size_t text_
                 append(text, text_bytes, n++ ? ", " : "");
                 append(text, text_bytes, *word);
             }
+        if (key->type == SC_KEY_WORD_OR_PATH)
+            append(text, text_bytes, " or a path");
         break;
     }
     }

@@ -76,6 +76,16 @@ static int print_paths(char *const *paths, int n, FILE *out)
     return 0;
 }
 
+static int print_word_or_path(const sc_config_key *key, const char *text, FILE *out)
+{
+    for (const char *const *word = key->allowed.words; *word; word++)
+        if (strcmp(*word, text) == 0) {
+            fputs(text, out);
+            return 0;
+        }
+    return print_path(text, out);
+}
+
 static int print_value(const sc_config_key *key, const sc_config *config, FILE *out)
 {
     const void *field = sc_config_field(key, config);
@@ -102,6 +112,8 @@ static int print_value(const sc_config_key *key, const sc_config *config, FILE *
     case SC_KEY_WORD:
         fputs(word_of(key, *(const int *)field), out);
         break;
+    case SC_KEY_WORD_OR_PATH:
+        return print_word_or_path(key, *(char *const *)field, out);
     }
     return 0;
 }
@@ -152,13 +164,13 @@ void sc_config_print_help(FILE *out)
 {
     static const char *const types[] = {
         [SC_KEY_INT] = "integer", [SC_KEY_DOUBLE] = "number", [SC_KEY_BOOL] = "bool", [SC_KEY_STRING] = "text",
-        [SC_KEY_PATH] = "path",   [SC_KEY_PATHS] = "files",   [SC_KEY_WORD] = "word"};
+        [SC_KEY_PATH] = "path",   [SC_KEY_PATHS] = "files",   [SC_KEY_WORD] = "word", [SC_KEY_WORD_OR_PATH] = "word"};
     const char *section = NULL;
     for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
         const sc_config_key *key = &sc_config_keys[i];
         const char *name = enter_section(key, &section, out);
         fprintf(out, "  %-18s %-8s %-8s %s", name, types[key->type], default_text(key), key->help);
-        if (key->type == SC_KEY_WORD) {
+        if (key->type >= SC_KEY_WORD) {
             char words[256];
             fprintf(out, ": %s", sc_config_allowed(key, words, sizeof words));
         }

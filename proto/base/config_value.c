@@ -184,6 +184,15 @@ static sc_status put_path(sc_config_draft *draft, const sc_config_key *key, sc_p
     return SC_OK;
 }
 
+static sc_status put_word_or_path(sc_config_draft *draft, const sc_config_key *key, sc_place place,
+                                  const sc_scalar *scalar)
+{
+    for (const char *const *word = key->allowed.words; *word; word++)
+        if (strcmp(*word, scalar->text) == 0)
+            return put_string(key, draft, scalar);
+    return put_path(draft, key, place, scalar);
+}
+
 sc_status sc_config_put(sc_config_draft *draft, int index, sc_place place, const sc_config_value *value)
 {
     const sc_config_key *key = &sc_config_keys[index];
@@ -217,6 +226,11 @@ sc_status sc_config_put(sc_config_draft *draft, int index, sc_place place, const
             wrong = check_string(scalar);
         if (!wrong)
             return put_path(draft, key, place, scalar);
+        break;
+    case SC_KEY_WORD_OR_PATH:
+        wrong = check_string(scalar);
+        if (!wrong)
+            return put_word_or_path(draft, key, place, scalar);
         break;
     default:
         wrong = check_string(scalar);

@@ -66,7 +66,7 @@ static void defaults_are_those_of_the_table(void **state)
     assert_int_equal(c->data.n_train, 1);
     assert_string_equal(c->data.train[0], "dir/t.txt");
     assert_int_equal(c->data.n_validation, 0);
-    assert_int_equal(c->data.tokenizer, SC_TOKENIZER_CHAR);
+    assert_string_equal(c->data.tokenizer, "char");
     assert_true(c->data.validation_share == 0.1);
     assert_int_equal(c->train.steps, 500);
     assert_int_equal(c->train.optimizer, SC_ADAMW);
@@ -119,8 +119,9 @@ static void a_mistake_names_file_line_key_and_what_is_allowed(void **state)
     (void)state;
     assert_string_equal(refused(DATA "train:\n  steps: 3.5\n"),
                         "dir/c.yaml:3: train.steps: '3.5' is not an integer; allowed: an integer from 1 to 1000000000");
-    assert_string_equal(refused("data: {train: [t], tokenizer: words}"),
-                        "dir/c.yaml:1: data.tokenizer: 'words' is not known; allowed: char, byte");
+    assert_string_equal(refused("data: {train: [t], tokenizer: [char]}"),
+                        "dir/c.yaml:1: data.tokenizer: a list is given, where one value is needed; allowed: char, byte "
+                        "or a path");
     assert_string_equal(refused(DATA "model: {dropout: 1}"),
                         "dir/c.yaml:2: model.dropout: '1' is out of range; allowed: a number of at least 0, below 1");
     assert_string_equal(refused(DATA "log: {json: yes}"),

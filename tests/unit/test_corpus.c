@@ -27,6 +27,13 @@ static sc_status load(const char *data, const char *set)
     return status;
 }
 
+static int32_t token_at(const sc_tokens *tokens, uint64_t at)
+{
+    int32_t id = -1;
+    assert_int_equal(sc_tokens_read(tokens, at, 1, &id), SC_OK);
+    return id;
+}
+
 static void assert_refused(const char *data, const char *set, sc_status status, const char *piece)
 {
     assert_int_equal(load(data, set), status);
@@ -51,13 +58,13 @@ static void files_are_joined_in_order_and_the_tail_is_kept_back(void **state)
     sc_tokens train = sc_corpus_train(corpus), validation = sc_corpus_validation(corpus);
     assert_int_equal(train.n, 15);
     assert_int_equal(validation.n, 5);
-    assert_false(train.wide);
-    assert_int_equal(sc_tokens_at(&train, 0), 4); /* e acute: the highest code point */
-    assert_int_equal(sc_tokens_at(&train, 1), 1);
-    assert_int_equal(sc_tokens_at(&train, 14), 2); /* "...abc" | "d" "dcba" */
+    assert_false(train.parts[0].wide);
+    assert_int_equal(token_at(&train, 0), 4); /* e acute: the highest code point */
+    assert_int_equal(token_at(&train, 1), 1);
+    assert_int_equal(token_at(&train, 14), 2); /* "...abc" | "d" "dcba" */
     const int32_t tail[] = {3, 3, 2, 1, 0};
     for (uint64_t i = 0; i < 5; i++)
-        assert_int_equal(sc_tokens_at(&validation, i), tail[i]);
+        assert_int_equal(token_at(&validation, i), tail[i]);
     sc_corpus_destroy(&corpus);
 }
 
@@ -70,7 +77,7 @@ static void validation_may_have_files_of_its_own(void **state)
     sc_tokens train = sc_corpus_train(corpus), validation = sc_corpus_validation(corpus);
     assert_int_equal(train.n, 8);
     assert_int_equal(validation.n, 6);
-    assert_int_equal(sc_tokens_at(&validation, 0), 3);
+    assert_int_equal(token_at(&validation, 0), 3);
     sc_corpus_destroy(&corpus);
 
     write_text("v", "abcd\nabxd");
@@ -90,9 +97,9 @@ static void a_vocabulary_beyond_16_bits_is_stored_wide(void **state)
     free(text);
     assert_int_equal(load("train: [wide], validation_share: 0.5", NULL), SC_OK);
     sc_tokens train = sc_corpus_train(corpus), validation = sc_corpus_validation(corpus);
-    assert_true(train.wide && validation.wide);
-    assert_int_equal(sc_tokens_at(&train, 7), 7);
-    assert_int_equal(sc_tokens_at(&validation, N / 2 - 1), N - 1);
+    assert_true(train.parts[0].wide);
+    assert_int_equal(token_at(&train, 7), 7);
+    assert_int_equal(token_at(&validation, N / 2 - 1), N - 1);
     sc_corpus_destroy(&corpus);
 }
 
@@ -103,8 +110,8 @@ static void bytes_need_no_text(void **state)
     scratch_write("raw", bytes, 10);
     assert_int_equal(load("train: [raw], tokenizer: byte, validation_share: 0.5", NULL), SC_OK);
     sc_tokens train = sc_corpus_train(corpus);
-    assert_int_equal(sc_tokens_at(&train, 0), 0xFF);
-    assert_int_equal(sc_tokens_at(&train, 1), 0);
+    assert_int_equal(token_at(&train, 0), 0xFF);
+    assert_int_equal(token_at(&train, 1), 0);
     sc_corpus_destroy(&corpus);
     assert_refused("train: [raw], validation_share: 0.5", NULL, SC_INVALID, "/raw:1:1: byte 0xFF at offset 0");
 }

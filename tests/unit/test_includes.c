@@ -42,6 +42,7 @@ static const struct {
     {"omp", {"kernels/cpu/"}},
     {"microhttpd", {"coordinator/status/"}},
     {"libfyaml", {"proto/base/config"}},
+    {"pcre2", {"coordinator/data/"}},
     {"jansson", {"proto/base/safetensors", "coordinator/data/", "coordinator/run/", "coordinator/status/"}},
 };
 enum { N_LIBRARIES = sizeof libraries / sizeof libraries[0] };

@@ -67,7 +67,7 @@ static void bytes_are_themselves(void **state)
     char all[256 * 40]; /* more than one piece */
     for (size_t i = 0; i < sizeof all; i++)
         all[i] = (char)(i * 7);
-    const sc_text text = {"t", all, sizeof all};
+    const sc_text text = {.name = "t", .bytes = all, .n_bytes = sizeof all};
     sc_tokenizer *self;
     assert_int_equal(sc_tokenizer_new_byte(&self), SC_OK);
     assert_int_equal(sc_tokenizer_vocab(self), 256);
@@ -88,7 +88,7 @@ static void a_long_text_is_encoded_in_pieces(void **state)
     static char bytes[20000];
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (char)('a' + i % 26);
-    const sc_text text = {"t", bytes, sizeof bytes};
+    const sc_text text = {.name = "t", .bytes = bytes, .n_bytes = sizeof bytes};
     sc_tokenizer *self = char_tokenizer(&text);
     int32_t *ids;
     size_t n;
@@ -96,7 +96,7 @@ static void a_long_text_is_encoded_in_pieces(void **state)
     assert_int_equal(n, sizeof bytes);
     assert_decodes(self, ids, n, &text);
     free(ids);
-    const sc_text empty = {"t", "", 0};
+    const sc_text empty = {.name = "t", .bytes = "", .n_bytes = 0};
     assert_int_equal(sc_tokenizer_encode_all(self, &empty, &ids, &n), SC_OK);
     assert_int_equal(n, 0);
     free(ids);
@@ -177,7 +177,7 @@ static void loading_is_strict(void **state)
         {"{\"type\":\"char\",\"vocab\":[\"a\"]", "not JSON"},
         {"[]", "not a JSON object"},
         {"{\"vocab\":[\"a\"]}", "\"type\""},
-        {"{\"type\":\"bpe\"}", "unknown type \"bpe\""},
+        {"{\"type\":\"words\"}", "unknown type \"words\""},
         {"{\"type\":\"byte\",\"vocab\":[]}", "keys that"},
         {"{\"type\":\"byte\",\"type\":\"byte\"}", "not JSON"},
         {"{\"type\":\"char\"}", "\"vocab\""},
