@@ -1,5 +1,6 @@
 #include "coordinator/run/weights.h"
 
+#include "coordinator/run/checksums.h"
 #include "proto/base/safetensors.h"
 
 #include <inttypes.h>
@@ -61,15 +62,13 @@ done:
 sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer, int64_t step,
                           const char *dir)
 {
+    static const char *const names[] = {"model.safetensors", "stagecoach_tokenizer.json", "config.json"};
     char path[PATH_MAX];
+    SC_TRY(sc_checksums_remove(dir)); /* of earlier weights: they would tell lies while these come */
     SC_TRY(save_tensors(cluster, model, step, file_in(dir, "model.safetensors", path)));
     SC_TRY(sc_tokenizer_save(tokenizer, file_in(dir, "stagecoach_tokenizer.json", path)));
-    return sc_weights_save_config(model, file_in(dir, "config.json", path));
-}
-
-sc_status sc_weights_save_config(const sc_model *model, const char *path)
-{
-    return sc_hf_config_save(model, SC_F32, path);
+    SC_TRY(sc_hf_config_save(model, SC_F32, file_in(dir, "config.json", path)));
+    return sc_checksums_write(dir, names, (int)(sizeof names / sizeof names[0]));
 }
 
 /* --- loading ---------------------------------------------------------------------------------------------------------- */

@@ -12,12 +12,9 @@
 const char *sc_weights_find(const char *dir, char *out);
 
 /* Fetches every parameter of the assigned model from the workers and writes DIR (which exists). Each file appears under its
- * name only when it is complete, config.json last. `step` goes into the weights' metadata. */
+ * name only when it is complete, config.json last, and their checksums behind it (checksums.h). `step` goes into the weights' metadata. */
 sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer, int64_t step,
                           const char *dir);
-
-/* Writes Hugging Face's config.json of the model, at once and for good. */
-sc_status sc_weights_save_config(const sc_model *model, const char *path);
 
 /* Reads the model description and the tokenizer. *tokenizer is owned by the caller.
  * Errors: SC_NOT_FOUND, SC_INVALID naming file and key. */
