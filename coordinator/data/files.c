@@ -110,15 +110,13 @@ out:
     return status;
 }
 
-/* A rename is on disk only when its directory is. */
-static sc_status sync_directory_of(const char *path)
+sc_status sc_files_sync_directory(const char *dir)
 {
-    char copy[PATH_MAX];
-    snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return fail(path, "its directory cannot be opened");
-    sc_status status = fsync(fd) == 0 ? SC_OK : fail(path, "its directory cannot be written");
+        return fail(dir, "cannot be opened");
+    /* Some file systems know no fsync of a directory: there a rename is as durable as it can be. */
+    sc_status status = fsync(fd) == 0 || errno == EINVAL ? SC_OK : fail(dir, "cannot be written");
     close(fd);
     return status;
 }
@@ -181,7 +179,9 @@ sc_status sc_new_file_commit(sc_new_file *self)
         return status;
     free(self->temporary);
     self->temporary = NULL;
-    return sync_directory_of(self->path);
+    char copy[PATH_MAX];
+    snprintf(copy, sizeof copy, "%s", self->path);
+    return sc_files_sync_directory(dirname(copy));
 }
 
 void sc_new_file_close(sc_new_file *self)
