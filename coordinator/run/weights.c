@@ -64,7 +64,7 @@ sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_t
 {
     static const char *const names[] = {"model.safetensors", "stagecoach_tokenizer.json", "config.json"};
     char path[PATH_MAX];
-    SC_TRY(sc_checksums_remove(dir)); /* of earlier weights: they would tell lies while these come */
+    SC_TRY(sc_checksums_remove(dir)); /* of earlier weights: they would lie while these come */
     SC_TRY(save_tensors(cluster, model, step, file_in(dir, "model.safetensors", path)));
     SC_TRY(sc_tokenizer_save(tokenizer, file_in(dir, "stagecoach_tokenizer.json", path)));
     SC_TRY(sc_hf_config_save(model, SC_F32, file_in(dir, "config.json", path)));
@@ -75,15 +75,14 @@ sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_t
 
 sc_status sc_weights_describe(const char *dir, sc_model *model, sc_tokenizer **tokenizer)
 {
-    char path[PATH_MAX];
     sc_hf_config config;
     SC_TRY(sc_hf_config_load(dir, &config));
     *model = config.model;
-    SC_TRY(sc_tokenizer_load(file_in(dir, "stagecoach_tokenizer.json", path), tokenizer));
+    SC_TRY(sc_tokenizer_open(dir, tokenizer));
     int vocab = sc_tokenizer_vocab(*tokenizer);
     if (vocab > model->vocab) {
         sc_tokenizer_destroy(tokenizer);
-        return SC_FAIL(SC_INVALID, "%s: the tokenizer has %d tokens, the model %d", path, vocab, model->vocab);
+        return SC_FAIL(SC_INVALID, "%s: the tokenizer has %d tokens, the model %d", dir, vocab, model->vocab);
     }
     return SC_OK;
 }
