@@ -20,6 +20,7 @@ static const command commands[] = {
     {"plan", sc_cli_plan, "show a schedule: its grid, idle time and memory"},
     {"batches", sc_cli_batches, "print the micro-batches that training will see"},
     {"generate", sc_cli_generate, "write text with a trained model"},
+    {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

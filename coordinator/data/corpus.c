@@ -201,6 +201,22 @@ sc_status sc_corpus_load(const sc_config *config, sc_corpus **out)
     return status;
 }
 
+sc_status sc_corpus_load_file(const char *path, const sc_tokenizer *tokenizer, sc_corpus **out)
+{
+    sc_corpus *self = *out = calloc(1, sizeof *self);
+    if (!self)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for its tokens", path);
+    self->tokenizer = (sc_tokenizer *)tokenizer;
+    sc_status status = sc_tokenizer_hash(tokenizer, &self->hash);
+    if (status == SC_OK)
+        status = load_files(self, (char *const[]){(char *)path}, 1, &self->train);
+    self->tokenizer = NULL; /* the caller's */
+    self->n_train = count(&self->train);
+    if (status != SC_OK)
+        sc_corpus_destroy(out);
+    return status;
+}
+
 void sc_corpus_destroy(sc_corpus **self_p)
 {
     sc_corpus *self = *self_p;

@@ -22,9 +22,12 @@ typedef struct sc_corpus sc_corpus;
  * the training stream, or the validation stream when train.eval_every is not 0), SC_RESOURCE_EXHAUSTED; those of
  * sc_tokenizer_open and sc_token_file_open. */
 sc_status sc_corpus_load(const sc_config *config, sc_corpus **out);
+/* One file, all of it training tokens, with a tokenizer that is there already; borrows both while it works. Returns owned.
+ * Errors: as above, but for the windows: any file that is not empty will do. */
+sc_status sc_corpus_load_file(const char *path, const sc_tokenizer *tokenizer, sc_corpus **out);
 void sc_corpus_destroy(sc_corpus **self_p);
 
-/* Borrowed from the corpus. */
+/* Borrowed from the corpus; the tokenizer not after sc_corpus_load_file. */
 const sc_tokenizer *sc_corpus_tokenizer(const sc_corpus *self);
 sc_tokens sc_corpus_train(const sc_corpus *self);
 sc_tokens sc_corpus_validation(const sc_corpus *self); /* n == 0: there is none */

@@ -1,6 +1,6 @@
 #include "coordinator/run/generator.h"
 
-#include "coordinator/run/local_workers.h"
+#include "coordinator/run/local_cluster.h"
 #include "coordinator/run/weights.h"
 #include "coordinator/schedule/partition.h"
 #include "coordinator/schedule/schedule.h"
@@ -12,7 +12,6 @@
 typedef struct generator {
     const sc_generator_options *options;
     sc_clock clock;
-    sc_config *config; /* the defaults: timeouts of the wire */
     char dir[PATH_MAX];
     sc_model model;
     sc_tokenizer *tokenizer;
@@ -20,8 +19,7 @@ typedef struct generator {
     sc_plan *plan;
     sc_slice *slices;
     sc_assignment assignment;
-    sc_local_workers *local;
-    sc_cluster *cluster;
+    sc_local_cluster local;
     int32_t *ids; /* the prompt and what was drawn */
     size_t n_ids;
     size_t n_cached; /* of them, those that the stages have the keys and values of */
@@ -50,8 +48,6 @@ static sc_status read_prompt(generator *g)
 static sc_status prepare(generator *g)
 {
     sc_weights_find(g->options->dir, g->dir);
-    SC_TRY(sc_config_parse("{data: {train: [none]}}", strlen("{data: {train: [none]}}"), "the defaults", NULL, 0,
-                           &g->config));
     SC_TRY(sc_weights_describe(g->dir, &g->model, &g->tokenizer));
     SC_TRY(read_prompt(g));
     SC_TRY(sc_sampler_new(&g->options->sampler, sc_tokenizer_vocab(g->tokenizer), &g->sampler));
@@ -65,16 +61,7 @@ static sc_status prepare(generator *g)
 
 static sc_status start(generator *g)
 {
-    SC_TRY(sc_local_workers_new(&g->local));
-    sc_cluster_options cluster = {
-        .clock = g->clock,
-        .config = g->config,
-        .listen = sc_local_workers_endpoint(g->local),
-        .n_workers = g->options->workers,
-    };
-    SC_TRY(sc_cluster_new(&cluster, &g->cluster));
-    SC_TRY(sc_local_workers_start(g->local, g->cluster, &g->clock, g->options->threads, NULL, NULL, false));
-    SC_TRY(sc_cluster_gather(g->cluster));
+    SC_TRY(sc_local_cluster_open(&g->local, &g->clock, g->options->workers, g->options->threads));
     g->assignment = (sc_assignment){
         .model = g->model,
         .plans = (const sc_plan *const *)&g->plan,
@@ -85,8 +72,8 @@ static sc_status start(generator *g)
         .sequence_length = g->model.context,
         .cache = true,
     };
-    SC_TRY(sc_cluster_assign(g->cluster, &g->assignment));
-    return sc_weights_load(g->cluster, &g->model, g->dir);
+    SC_TRY(sc_cluster_assign(g->local.cluster, &g->assignment));
+    return sc_weights_load(g->local.cluster, &g->model, g->dir);
 }
 
 static sc_status print_token(generator *g, int32_t id)
@@ -103,20 +90,20 @@ static sc_status start_step(generator *g, uint64_t sequence)
 {
     size_t context = (size_t)g->model.context;
     if (g->n_ids > context) {
-        SC_TRY(sc_cluster_send_tokens(g->cluster, sequence, 0, g->ids + g->n_ids - context, 1, (int)context));
-        return sc_cluster_run(g->cluster, sequence, 0, 0, 0, true);
+        SC_TRY(sc_cluster_send_tokens(g->local.cluster, sequence, 0, g->ids + g->n_ids - context, 1, (int)context));
+        return sc_cluster_run(g->local.cluster, sequence, 0, 0, 0, true);
     }
     size_t position = g->n_cached;
     g->n_cached = g->n_ids;
-    SC_TRY(sc_cluster_send_tokens(g->cluster, sequence, 0, g->ids + position, 1, (int)(g->n_ids - position)));
-    return sc_cluster_run_cached(g->cluster, sequence, 0, (int)position);
+    SC_TRY(sc_cluster_send_tokens(g->local.cluster, sequence, 0, g->ids + position, 1, (int)(g->n_ids - position)));
+    return sc_cluster_run_cached(g->local.cluster, sequence, 0, (int)position);
 }
 
 static sc_status draw(generator *g, uint64_t sequence, int32_t *id)
 {
     const sc_step_result *result;
     SC_TRY(start_step(g, sequence));
-    SC_TRY(sc_cluster_wait(g->cluster, sequence, &result));
+    SC_TRY(sc_cluster_wait(g->local.cluster, sequence, &result));
     if (!result->logits || sc_buffer_bytes(result->logits) != (size_t)g->model.vocab * sizeof(float))
         return SC_FAIL(SC_INTERNAL, "the last stage sent no logits");
     return sc_sampler_draw(g->sampler, sc_buffer_data(result->logits), (uint32_t)g->n_ids, id);
@@ -133,7 +120,7 @@ static sc_status generate(generator *g)
         SC_TRY(draw(g, (uint64_t)i + 1, &id));
         g->ids[g->n_ids++] = id;
         SC_TRY(print_token(g, id));
-        if (sc_cluster_stop_requested(g->cluster))
+        if (sc_cluster_stop_requested(g->local.cluster))
             return SC_FAIL(SC_CANCELLED, "stopped after %d of %d tokens", i + 1, g->options->n_tokens);
     }
     return SC_OK;
@@ -143,19 +130,11 @@ sc_status sc_generator_run(const sc_generator_options *options)
 {
     generator g = {.options = options, .clock = sc_clock_system()};
     sc_status status = generate(&g);
-    char message[1024];
-    snprintf(message, sizeof message, "%s", status == SC_OK ? "" : sc_status_message());
-    if (g.cluster)
-        sc_cluster_release(g.cluster, "the text is complete");
-    sc_local_workers_destroy(&g.local);
-    sc_cluster_destroy(&g.cluster);
+    sc_local_cluster_close(&g.local, "the text is complete");
     sc_plan_destroy(&g.plan);
     sc_sampler_destroy(&g.sampler);
     sc_tokenizer_destroy(&g.tokenizer);
-    sc_config_destroy(&g.config);
     free(g.slices);
     free(g.ids);
-    if (status != SC_OK)
-        (void)SC_FAIL(status, "%s", message);
     return status;
 }
