@@ -17,6 +17,7 @@ int sc_cli_serve(int argc, char **argv);
 int sc_cli_plan(int argc, char **argv);
 int sc_cli_batches(int argc, char **argv);
 int sc_cli_generate(int argc, char **argv);
+int sc_cli_tokenize(int argc, char **argv);
 int sc_cli_evaluate(int argc, char **argv);
 int sc_cli_verify(int argc, char **argv);
 
