@@ -19,9 +19,9 @@ static const command commands[] = {
     {"serve", sc_cli_serve, "train a model with workers that come from elsewhere"},
     {"plan", sc_cli_plan, "show a schedule: its grid, idle time and memory"},
     {"batches", sc_cli_batches, "print the micro-batches that training will see"},
-    {"tokenize", sc_cli_tokenize, "write the tokens of texts to a file, or make a vocabulary from texts"},
     {"generate", sc_cli_generate, "write text with a trained model"},
     {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
+    {"export", sc_cli_export, "write a trained model as Hugging Face's programs read it"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

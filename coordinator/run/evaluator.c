@@ -73,7 +73,8 @@ static int n_microbatches_of(const evaluator *e, uint64_t round)
 
 static sc_status prepare(evaluator *e)
 {
-    sc_weights_find(e->options->dir, e->dir);
+    int64_t step;
+    SC_TRY(sc_weights_find(e->options->dir, -1, e->dir, &step));
     SC_TRY(sc_weights_describe(e->dir, &e->model, &e->tokenizer));
     SC_TRY(read_data(e));
     SC_TRY(choose_sizes(e));

@@ -47,7 +47,8 @@ static sc_status read_prompt(generator *g)
 
 static sc_status prepare(generator *g)
 {
-    sc_weights_find(g->options->dir, g->dir);
+    int64_t step;
+    SC_TRY(sc_weights_find(g->options->dir, -1, g->dir, &step));
     SC_TRY(sc_weights_describe(g->dir, &g->model, &g->tokenizer));
     SC_TRY(read_prompt(g));
     SC_TRY(sc_sampler_new(&g->options->sampler, sc_tokenizer_vocab(g->tokenizer), &g->sampler));

@@ -6,20 +6,11 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
-#include <unistd.h>
 
 static const char *file_in(const char *dir, const char *name, char path[PATH_MAX])
 {
     snprintf(path, PATH_MAX, "%s/%s", dir, name);
     return path;
-}
-
-const char *sc_weights_find(const char *dir, char *out)
-{
-    char probe[PATH_MAX];
-    bool itself = access(file_in(dir, "config.json", probe), F_OK) == 0;
-    snprintf(out, PATH_MAX, itself ? "%s" : "%s/final", dir);
-    return out;
 }
 
 /* --- saving ---------------------------------------------------------------------------------------------------------- */

@@ -7,9 +7,10 @@
 #include "coordinator/run/cluster.h"
 #include "coordinator/run/hf_weights.h"
 
-/* The directory that `dir` means: itself, if it has a config.json, else its final/, for a run's directory. Returns `out`,
- * PATH_MAX bytes. */
-const char *sc_weights_find(const char *dir, char *out);
+/* The directory that `dir` means, in `out` (PATH_MAX bytes): itself, if it has a config.json; else of a run's directory its
+ * final/ or one of its checkpoints, whichever has `wanted` steps, or most where that is -1. *step: its steps, -1 if the
+ * weights do not say. Errors: SC_NOT_FOUND, with the steps that there are; SC_DATA_LOSS. */
+sc_status sc_weights_find(const char *dir, int64_t wanted, char *out, int64_t *step);
 
 /* Fetches every parameter of the assigned model from the workers and writes DIR (which exists). Each file appears under its
  * name only when it is complete, config.json last, and their checksums behind it (checksums.h). `step` goes into the weights' metadata. */
