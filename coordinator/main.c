@@ -21,6 +21,7 @@ static const command commands[] = {
     {"batches", sc_cli_batches, "print the micro-batches that training will see"},
     {"generate", sc_cli_generate, "write text with a trained model"},
     {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
+    {"verify", sc_cli_verify, "read all that a run has saved and say what is damaged"},
     {"export", sc_cli_export, "write a trained model as Hugging Face's programs read it"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

@@ -236,7 +236,7 @@ sc_status sc_manifest_text(const sc_manifest *self, char **out)
     }
     SC_TRY_GOTO(status, hash_tree(root, what, hex), done);
     if (json_object_set_new(root, "hash", json_string(hex)) != 0 ||
-        !(*out = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17))))
+        !(*out = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9))))
         status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write it", what);
 done:
     json_decref(root);
