@@ -19,11 +19,11 @@ static const command commands[] = {
     {"serve", sc_cli_serve, "train a model with workers that come from elsewhere"},
     {"plan", sc_cli_plan, "show a schedule: its grid, idle time and memory"},
     {"batches", sc_cli_batches, "print the micro-batches that training will see"},
-    {"generate", sc_cli_generate, "write text with a trained model"},
     {"tokenize", sc_cli_tokenize, "write the tokens of texts to a file, or make a vocabulary from texts"},
+    {"generate", sc_cli_generate, "write text with a trained model"},
     {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
-    {"verify", sc_cli_verify, "read all that a run has saved and say what is damaged"},
     {"export", sc_cli_export, "write a trained model as Hugging Face's programs read it"},
+    {"verify", sc_cli_verify, "read all that a run has saved and say what is damaged"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -17,9 +17,9 @@ int sc_cli_serve(int argc, char **argv);
 int sc_cli_plan(int argc, char **argv);
 int sc_cli_batches(int argc, char **argv);
 int sc_cli_generate(int argc, char **argv);
+int sc_cli_tokenize(int argc, char **argv);
 int sc_cli_evaluate(int argc, char **argv);
 int sc_cli_export(int argc, char **argv);
-int sc_cli_tokenize(int argc, char **argv);
 int sc_cli_verify(int argc, char **argv);
 
 /* "COMMAND: message" and "Try 'COMMAND --help'."; returns SC_EXIT_USAGE. `command` is argv[0]. */
