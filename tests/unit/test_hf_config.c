@@ -1,0 +1,149 @@
+/* config.json: what is read, what is refused by name, and that what is written is read again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "coordinator/run/hf_config.h"
+#include "tests/unit/scratch.h"
+
+#define SIZES "\"n_layer\": 3, \"n_head\": 4, \"n_embd\": 24, \"n_positions\": 32, \"vocab_size\": 260"
+#define BASE  "\"model_type\": \"gpt2\", " SIZES
+
+static sc_status parse(const char *text, sc_hf_config *out)
+{
+    return sc_hf_config_parse(text, strlen(text), "dir/config.json", out);
+}
+
+static void a_config_of_transformers_is_read(void **state)
+{
+    (void)state;
+    sc_hf_config c;
+    assert_int_equal(sc_hf_config_load(SC_SOURCE_DIR "/tests/golden/hf-gpt2", &c), SC_OK);
+    assert_int_equal(c.model.family, SC_GPT2);
+    assert_int_equal(c.model.layers, 3);
+    assert_int_equal(c.model.heads, 4);
+    assert_int_equal(c.model.hidden, 24);
+    assert_int_equal(c.model.context, 32);
+    assert_int_equal(c.model.vocab, 260);
+    assert_true(c.model.norm_epsilon == 2e-5f);
+    assert_true(c.model.dropout == 0.1f);
+    assert_true(c.tied);
+}
+
+static void absent_keys_are_gpt2s_defaults(void **state)
+{
+    (void)state;
+    sc_hf_config c;
+    assert_int_equal(parse("{" BASE "}", &c), SC_OK);
+    assert_true(c.model.norm_epsilon == 1e-5f && c.model.dropout == 0 && c.tied);
+    assert_int_equal(parse("{" BASE ", \"n_inner\": 96, \"activation_function\": \"gelu_pytorch_tanh\","
+                           "\"reorder_and_upcast_attn\": true, \"n_ctx\": 7, \"tie_word_embeddings\": false,"
+                           "\"quantization_config\": null, \"pruned_heads\": {}, \"scale_attn_weights\": true}",
+                           &c),
+                     SC_OK);
+    assert_false(c.tied);
+}
+
+static void what_is_not_supported_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"", "dir/config.json:1: is not JSON"},
+        {"[]", "dir/config.json: is not a JSON object"},
+        {"{" BASE ", \"n_layer\": 3}", "is not JSON: duplicate"},
+        {"{" SIZES "}", "model_type is \"\"; supported is \"gpt2\""},
+        {"{\"model_type\": \"bert\"}", "model_type is \"bert\"; supported is \"gpt2\""},
+        {"{\"model_type\": \"gpt2\", \"n_layer\": 3}", "n_head is missing"},
+        {"{\"model_type\": \"gpt2\", \"n_layer\": 0}", "n_layer must be a positive integer"},
+        {"{\"model_type\": \"gpt2\", \"n_layer\": 2147483648}", "n_layer must be a positive integer"},
+        {"{\"model_type\": \"gpt2\", \"n_layer\": 3.0}", "n_layer must be a positive integer"},
+        {"{" BASE ", \"n_inner\": 48}", "n_inner is not null or 4 x n_embd = 96"},
+        {"{" BASE ", \"n_inner\": \"96\"}", "n_inner is not null"},
+        {"{" BASE ", \"activation_function\": \"relu\"}", "activation_function is \"relu\"; supported are"},
+        {"{" BASE ", \"activation_function\": \"gelu\"}", "activation_function is \"gelu\"; supported are"},
+        {"{" BASE ", \"activation_function\": 3}", "activation_function is not a text"},
+        {"{" BASE ", \"scale_attn_weights\": false}", "scale_attn_weights is not true"},
+        {"{" BASE ", \"scale_attn_by_inverse_layer_idx\": true}", "scale_attn_by_inverse_layer_idx is not false"},
+        {"{" BASE ", \"add_cross_attention\": true}", "add_cross_attention is not false"},
+        {"{" BASE ", \"pruned_heads\": {\"0\": [1]}}", "pruned_heads is not empty"},
+        {"{" BASE ", \"quantization_config\": {\"bits\": 4}}", "quantization_config is set"},
+        {"{" BASE ", \"layer_norm_epsilon\": 0}", "layer_norm_epsilon must be a number"},
+        {"{" BASE ", \"layer_norm_epsilon\": \"1e-5\"}", "layer_norm_epsilon must be a number"},
+        {"{" BASE ", \"resid_pdrop\": 1.0}", "resid_pdrop must be a number"},
+        {"{" BASE ", \"tie_word_embeddings\": 1}", "tie_word_embeddings must be true or false"},
+        {"{\"model_type\": \"gpt2\", \"n_layer\": 3, \"n_head\": 5, \"n_embd\": 24, \"n_positions\": 32, "
+         "\"vocab_size\": 260}",
+         "hidden 24 is not divisible by model.heads 5"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        sc_hf_config c;
+        assert_int_equal(parse(cases[i].text, &c), SC_INVALID);
+        if (!strstr(sc_status_message(), cases[i].message))
+            fail_msg("'%s' is not in '%s'", cases[i].message, sc_status_message());
+    }
+    sc_hf_config c;
+    assert_int_equal(sc_hf_config_load("/nowhere", &c), SC_NOT_FOUND);
+    assert_non_null(strstr(sc_status_message(), "/nowhere/config.json"));
+}
+
+static void what_is_written_is_what_transformers_writes(void **state)
+{
+    (void)state;
+    const sc_model model = {.family = SC_GPT2,
+                            .layers = 3,
+                            .heads = 4,
+                            .hidden = 24,
+                            .context = 32,
+                            .vocab = 260,
+                            .dropout = 0.1f,
+                            .norm_epsilon = 2e-5f};
+    assert_int_equal(sc_hf_config_save(&model, SC_BF16, scratch_file("config.json")), SC_OK);
+    sc_hf_config c;
+    assert_int_equal(sc_hf_config_load(scratch_path, &c), SC_OK);
+    assert_memory_equal(&c.model, &model, sizeof model);
+    char *text = scratch_read("config.json");
+    assert_string_equal(text, "{\n"
+                              "  \"activation_function\": \"gelu_new\",\n"
+                              "  \"architectures\": [\n"
+                              "    \"GPT2LMHeadModel\"\n"
+                              "  ],\n"
+                              "  \"attn_pdrop\": 0.1,\n"
+                              "  \"bos_token_id\": null,\n"
+                              "  \"embd_pdrop\": 0.1,\n"
+                              "  \"eos_token_id\": null,\n"
+                              "  \"layer_norm_epsilon\": 2e-5,\n"
+                              "  \"model_type\": \"gpt2\",\n"
+                              "  \"n_embd\": 24,\n"
+                              "  \"n_head\": 4,\n"
+                              "  \"n_inner\": null,\n"
+                              "  \"n_layer\": 3,\n"
+                              "  \"n_positions\": 32,\n"
+                              "  \"resid_pdrop\": 0.1,\n"
+                              "  \"tie_word_embeddings\": true,\n"
+                              "  \"torch_dtype\": \"bfloat16\",\n"
+                              "  \"vocab_size\": 260\n"
+                              "}\n");
+    free(text);
+    sc_model gpt2 = model;
+    gpt2.vocab = 50257;
+    assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, scratch_file("config.json")), SC_OK);
+    text = scratch_read("config.json");
+    assert_non_null(strstr(text, "\"eos_token_id\": 50256")); /* <|endoftext|> */
+    free(text);
+    assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, "/nowhere/config.json"), SC_NOT_FOUND);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_config_of_transformers_is_read),
+        cmocka_unit_test(absent_keys_are_gpt2s_defaults),
+        cmocka_unit_test(what_is_not_supported_is_refused_by_name),
+        cmocka_unit_test_setup_teardown(what_is_written_is_what_transformers_writes, scratch_setup, scratch_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
