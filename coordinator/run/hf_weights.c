@@ -28,18 +28,21 @@ typedef struct matching {
 
 /* --- the set -------------------------------------------------------------------------------------------------------- */
 
+static bool has(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
 static sc_status open_set(const char *dir, sc_safetensors_set **set)
 {
-    sc_status status = sc_safetensors_set_open(dir, set);
-    char pickled[PATH_MAX];
-    snprintf(pickled, sizeof pickled, "%s/pytorch_model.bin", dir);
-    if (status != SC_NOT_FOUND || access(pickled, F_OK) != 0)
-        return status;
-    return SC_FAIL(status,
-                   "%s is PyTorch's own format, which can hold programs and is not read; write model.safetensors with "
-                   "Python: from transformers import GPT2LMHeadModel; "
+    if (!has(dir, "pytorch_model.bin") || has(dir, "model.safetensors") || has(dir, "model.safetensors.index.json"))
+        return sc_safetensors_set_open(dir, set);
+    return SC_FAIL(SC_NOT_FOUND,
+                   "%s/pytorch_model.bin is PyTorch's own format, which can hold programs and is not read; write "
+                   "model.safetensors with Python: from transformers import GPT2LMHeadModel; "
                    "GPT2LMHeadModel.from_pretrained('%s').save_pretrained('NEW_DIR')",
-                   pickled, dir);
+                   dir, dir);
 }
 
 /* --- matching ------------------------------------------------------------------------------------------------------- */

@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "coordinator/run/exporter.h"
 #include "coordinator/run/hf_weights.h"
 #include "proto/base/safetensors.h"
 #include "tests/stage_chain.h"
+#include "tests/unit/scratch.h"
 
 #define DIRECTORY SC_SOURCE_DIR "/tests/golden/hf-gpt2"
 
@@ -143,10 +145,38 @@ static void logits_are_those_of_transformers(void **state)
     }
 }
 
+static void an_export_has_the_same_bytes(void **state)
+{
+    (void)state;
+    sc_export done;
+    const sc_exporter_options options = {.dir = DIRECTORY, .out = scratch_file("out"), .step = -1};
+    CHECK(sc_exporter_run(&options, &done));
+    sc_safetensors *before, *after;
+    CHECK(sc_safetensors_open(DIRECTORY "/model.safetensors", &before));
+    CHECK(sc_safetensors_open(scratch_file("out/model.safetensors"), &after));
+    assert_int_equal(sc_safetensors_n(before), sc_safetensors_n(after));
+    for (int i = 0; i < sc_safetensors_n(before); i++) {
+        const sc_safetensors_entry *a = sc_safetensors_at(before, i), *b = sc_safetensors_find(after, a->name);
+        assert_non_null(b);
+        assert_int_equal(b->dtype, a->dtype);
+        assert_memory_equal(&b->shape, &a->shape, sizeof a->shape);
+        char *a_bytes = malloc(a->bytes), *b_bytes = malloc(a->bytes);
+        assert_true(a_bytes && b_bytes);
+        CHECK(sc_safetensors_read(before, a, 0, a_bytes, a->bytes));
+        CHECK(sc_safetensors_read(after, b, 0, b_bytes, a->bytes));
+        assert_memory_equal(a_bytes, b_bytes, a->bytes);
+        free(a_bytes);
+        free(b_bytes);
+    }
+    sc_safetensors_close(&before);
+    sc_safetensors_close(&after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_those_of_transformers),
+        cmocka_unit_test_setup_teardown(an_export_has_the_same_bytes, scratch_setup, scratch_teardown),
     };
     return cmocka_run_group_tests(tests, open_golden, close_golden);
 }
