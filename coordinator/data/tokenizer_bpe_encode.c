@@ -15,8 +15,8 @@ typedef struct cached {
     int32_t ids[CACHED_IDS];
 } cached;
 
-/* Four megabytes: the words of a text so common that they matter, and pages that a short text never touches. */
-enum { N_CACHED = 1 << 16 };
+/* Four megabytes at most: all words of a text so common that they matter. A short text has few. */
+enum { MOST_CACHED = 1 << 16, FEWEST_CACHED = 1 << 6 };
 
 /* The state of one call. */
 typedef struct encoder {
@@ -24,7 +24,8 @@ typedef struct encoder {
     const sc_text *text;
     sc_tokenizer_put put;
     void *context;
-    cached *cache; /* [N_CACHED], each word at its hash's place */
+    cached *cache;   /* [n_cached], each word at its hash's place */
+    size_t n_cached; /* a power of two */
     sc_bpe_scratch scratch;
     int32_t *word; /* [word_capacity]: ids of a word that is longer than a piece */
     size_t word_capacity;
@@ -73,7 +74,7 @@ static sc_status encode_word(encoder *self, size_t at, size_t n)
     int32_t *ids = self->ids + self->n;
     cached *place = NULL;
     if (n <= CACHED_BYTES) {
-        place = &self->cache[XXH3_64bits(bytes, n) % N_CACHED];
+        place = &self->cache[XXH3_64bits(bytes, n) & (self->n_cached - 1)];
         if (place->n_bytes == n && memcmp(place->bytes, bytes, n) == 0) {
             memcpy(ids, place->ids, place->n_ids * sizeof *ids);
             self->n += place->n_ids;
@@ -159,10 +160,12 @@ static sc_status encode_text(encoder *self, size_t end, bool more, size_t *used)
 sc_status sc_bpe_encode(const sc_tokenizer *base, const sc_text *text, bool more, sc_tokenizer_put put, void *context,
                         size_t *used)
 {
-    size_t end;
+    size_t end, n_cached = FEWEST_CACHED;
     SC_TRY(sc_text_check_utf8(text, more, &end));
+    while (n_cached < MOST_CACHED && n_cached < end / 4)
+        n_cached *= 2;
     encoder *self = calloc(1, sizeof *self);
-    cached *cache = calloc(N_CACHED, sizeof *cache);
+    cached *cache = calloc(n_cached, sizeof *cache);
     sc_status status;
     if (!self || !cache) {
         status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to encode it", text->name);
@@ -173,6 +176,7 @@ sc_status sc_bpe_encode(const sc_tokenizer *base, const sc_text *text, bool more
     self->put = put;
     self->context = context;
     self->cache = cache;
+    self->n_cached = n_cached;
     status = encode_text(self, end, more, used);
     sc_bpe_scratch_clear(&self->scratch);
     free(self->word);
