@@ -1,5 +1,5 @@
 /* Workers on this machine for a command that starts its own: a private ipc:// endpoint and the supervisor's children.
- * Used by `train` and `generate`. */
+ * Used by `train` and, through local_cluster.h, by `generate` and `evaluate`. */
 #ifndef SC_LOCAL_WORKERS_H
 #define SC_LOCAL_WORKERS_H
 
