@@ -1,5 +1,7 @@
 #include "proto/wire/link.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,8 +48,10 @@ sc_status sc_link_new(int type, const sc_node_options *options, const void *rout
 
 sc_status sc_link_monitor(zsock_t *socket, zsock_t **out)
 {
+    /* Numbered, not named after the socket: a closed one gives its endpoint back late, when another may have its address. */
+    static atomic_ullong n_monitors;
     char endpoint[64];
-    snprintf(endpoint, sizeof endpoint, "inproc://stagecoach-monitor-%p", (void *)socket);
+    snprintf(endpoint, sizeof endpoint, "inproc://stagecoach-monitor-%llu", atomic_fetch_add(&n_monitors, 1));
     zsock_t *monitor = zsock_new(ZMQ_PAIR);
     if (!monitor ||
         zmq_socket_monitor(zsock_resolve(socket), endpoint,
