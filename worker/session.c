@@ -232,7 +232,8 @@ static void joined(void *context, sc_peer *peer, const sc_result *result)
         complain(self, result->message); /* and again at once: a Join on its way is there when the coordinator comes */
         return;
     }
-    if (result->status == SC_UNAVAILABLE || result->status == SC_CANCELLED) {
+    /* RESOURCE_EXHAUSTED: the run has its workers; this one waits until it is needed in a lost one's place. */
+    if (result->status == SC_UNAVAILABLE || result->status == SC_CANCELLED || result->status == SC_RESOURCE_EXHAUSTED) {
         try_later(self, result->message);
         return;
     }

@@ -23,10 +23,19 @@ typedef enum sc_session_state {
     SC_SESSION_ENDED,
 } sc_session_state;
 
+typedef enum sc_pending_kind {
+    SC_PENDING_ASSIGN,
+    SC_PENDING_RUN,
+    SC_PENDING_APPLY,
+    SC_PENDING_READ,
+    SC_PENDING_WRITE,
+    SC_PENDING_SNAPSHOT,
+} sc_pending_kind;
+
 /* A call of the coordinator's that waits for the executor. */
 typedef struct sc_pending {
     uint64_t ticket;
-    enum { SC_PENDING_ASSIGN, SC_PENDING_RUN, SC_PENDING_APPLY, SC_PENDING_READ, SC_PENDING_WRITE, SC_PENDING_SNAPSHOT } kind;
+    sc_pending_kind kind;
     union {
         Stagecoach__V1__AssignReply_Closure assign;
         Stagecoach__V1__RunStepReply_Closure run_step;

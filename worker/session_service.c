@@ -20,7 +20,7 @@ static sc_session *session_of(void *closure_data)
 
 /* ---- pending calls ---- */
 
-static sc_status pend(sc_session *self, int kind, void *closure_data, sc_pending **out)
+static sc_status pend(sc_session *self, sc_pending_kind kind, void *closure_data, sc_pending **out)
 {
     sc_pending *pending = calloc(1, sizeof *pending);
     if (!pending)
