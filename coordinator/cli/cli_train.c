@@ -13,6 +13,7 @@ enum { MAX_THREADS = 1024 };
 
 typedef struct arguments {
     const char *config, *run_dir, *listen;
+    bool fresh, force;
     int64_t workers, threads; /* 0: not given */
     bool insecure;
     sc_cli_sets sets;
@@ -38,7 +39,10 @@ static const char help_serve[] =
     "                     can read the run and take part in it\n";
 static const char help_common[] =
     "  --set KEY=VALUE    change a key of the config, as train.steps=100; may be repeated\n"
-    "  --run-dir DIR      where the run keeps what it leaves (run.dir)\n"
+    "  --run-dir DIR      where the run keeps what it leaves (run.dir); if it has checkpoints, the run goes on from "
+    "there\n"
+    "  --fresh            do not go on from checkpoints: refuse if there are some\n"
+    "  --fresh --force    move the earlier run aside, checkpoints and all, and begin anew\n"
     "  --help, --help-config   this text; every key of the config\n";
 
 /* Loopback, or a socket in the file system: nobody from outside gets there. */
@@ -54,7 +58,7 @@ static bool is_local(const char *endpoint)
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, bool serve, arguments *a)
 {
-    enum { WORKERS = 256, THREADS, SET, RUN_DIR, LISTEN, INSECURE, HELP, HELP_CONFIG };
+    enum { WORKERS = 256, THREADS, SET, RUN_DIR, LISTEN, INSECURE, FRESH, FORCE, HELP, HELP_CONFIG };
     static const struct option options[] = {
         {"workers", required_argument, NULL, WORKERS},
         {"set", required_argument, NULL, SET},
@@ -64,6 +68,8 @@ static int read_arguments(int argc, char **argv, bool serve, arguments *a)
         {"threads", required_argument, NULL, THREADS},
         {"listen", required_argument, NULL, LISTEN},
         {"insecure", no_argument, NULL, INSECURE},
+        {"fresh", no_argument, NULL, FRESH},
+        {"force", no_argument, NULL, FORCE},
         {NULL, 0, NULL, 0},
     };
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
@@ -96,6 +102,12 @@ static int read_arguments(int argc, char **argv, bool serve, arguments *a)
         case INSECURE:
             a->insecure = true;
             break;
+        case FRESH:
+            a->fresh = true;
+            break;
+        case FORCE:
+            a->force = true;
+            break;
         case 'h':
         case HELP:
             printf("%s%s", serve ? help_serve : help_train, help_common);
@@ -110,6 +122,8 @@ static int read_arguments(int argc, char **argv, bool serve, arguments *a)
     if (argc - optind != 1)
         return sc_cli_usage(argv[0], argc == optind ? "the CONFIG is missing" : "one CONFIG is enough");
     a->config = argv[optind];
+    if (a->force && !a->fresh)
+        return sc_cli_usage(argv[0], "--force goes with --fresh");
     if (serve && !a->listen)
         return sc_cli_usage(argv[0],
                             "--listen is missing: the endpoint to wait for workers at, as tcp://127.0.0.1:5555");
@@ -171,6 +185,9 @@ static int run(int argc, char **argv, bool serve)
     sc_trainer_options options = {
         .config = config,
         .listen = serve ? a.listen : NULL,
+        .run_dir_mode = !a.fresh  ? SC_RUN_DIR_RESUME
+                        : a.force ? SC_RUN_DIR_FRESH_FORCED
+                                  : SC_RUN_DIR_FRESH,
         .threads = (int)a.threads,
         .log_spec = config->log.level,
     };

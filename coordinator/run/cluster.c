@@ -20,15 +20,48 @@ enum {
     LINGER_MS = 500,
 };
 
+static void keep_failure(sc_cluster *self, sc_status status, bool is_loss, const char *message)
+{
+    /* What cannot be made good outweighs what can. */
+    if (self->failure != SC_OK && (is_loss || !self->failure_is_loss))
+        return;
+    snprintf(self->failure_message, sizeof self->failure_message, "%s", message);
+    self->failure = status;
+    self->failure_is_loss = is_loss;
+}
+
 void sc_cluster_fail(sc_cluster *self, sc_status status, const char *format, ...)
 {
-    if (self->failure != SC_OK)
-        return;
+    char message[1024];
     va_list args;
     va_start(args, format);
-    vsnprintf(self->failure_message, sizeof self->failure_message, format, args);
+    vsnprintf(message, sizeof message, format, args);
     va_end(args);
-    self->failure = status;
+    keep_failure(self, status, false, message);
+}
+
+void sc_cluster_lose(sc_cluster *self, int rank, const char *format, ...)
+{
+    char message[1024];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    member *m = &self->members[rank];
+    if (self->releasing) {
+        SC_WARN("%s", message);
+        return;
+    }
+    keep_failure(self, SC_UNAVAILABLE, true, message);
+    if (!m->peer)
+        return;
+    sc_peer *peer = m->peer;
+    m->peer = NULL;
+    m->seen.joined = false;
+    self->n_joined--;
+    if (self->options.on_lost)
+        self->options.on_lost(self->options.context, rank, &m->seen, message);
+    sc_peer_drop(peer, "the worker is counted as lost");
 }
 
 /* --- signals ------------------------------------------------------------------------------------------------------- */
@@ -40,12 +73,8 @@ static void on_child_signal(sc_cluster *self)
     if (!self->supervisor)
         return;
     sc_supervisor_reap(self->supervisor, &rank, report, sizeof report);
-    if (rank < 0)
-        return;
-    if (self->releasing)
-        SC_WARN("%s", report);
-    else
-        sc_cluster_fail(self, SC_UNAVAILABLE, "%s", report);
+    if (rank >= 0)
+        sc_cluster_lose(self, rank, "%s", report);
 }
 
 static void on_signal(void *context, int fd)
@@ -90,12 +119,15 @@ static int rank_of_peer(const sc_cluster *self, const sc_peer *peer)
     return -1;
 }
 
-/* Local workers take the rank they were started under, others the lowest free one. -1: none is free. */
-static int choose_rank(const sc_cluster *self, uint32_t local_index)
+/* Local workers take the rank they were started under; a process that joins again (it gave up its old connection) takes
+ * its own; others the lowest free one. -1: none is free. */
+static int choose_rank(const sc_cluster *self, uint32_t local_index, const char *name)
 {
     if (local_index > 0)
-        return local_index <= (uint32_t)self->n_workers && !self->members[local_index - 1].peer ? (int)local_index - 1
-                                                                                                : -1;
+        return local_index <= (uint32_t)self->n_workers ? (int)local_index - 1 : -1;
+    for (int i = 0; i < self->n_workers; i++)
+        if (self->members[i].peer && strcmp(self->members[i].seen.name, name) == 0)
+            return i;
     for (int i = 0; i < self->n_workers; i++)
         if (!self->members[i].peer)
             return i;
@@ -109,13 +141,15 @@ static void handle_join(Stagecoach__V1__Coordinator_Service *service, const Stag
     sc_call *call = sc_call_of(closure_data);
     sc_cluster *self = sc_call_context(call);
     sc_peer *peer = sc_call_peer(call);
+    char name[sizeof self->members->seen.name];
+    snprintf(name, sizeof name, "%s:%u", request->host, request->pid);
     int rank = rank_of_peer(self, peer);
     if (rank < 0)
-        rank = choose_rank(self, request->local_index);
+        rank = choose_rank(self, request->local_index, name);
     if (rank < 0) {
         char text[160];
-        snprintf(text, sizeof text, "this run has its %d workers; one more is not taken", self->n_workers);
-        SC_WARN("%s is refused: %s", sc_peer_name(peer), text);
+        snprintf(text, sizeof text, "the run has its %d workers; one more waits for a place", self->n_workers);
+        SC_DEBUG("%s: %s", sc_peer_name(peer), text);
         sc_call_fail(call, SC_RESOURCE_EXHAUSTED, text);
         return;
     }
@@ -129,6 +163,8 @@ static void handle_join(Stagecoach__V1__Coordinator_Service *service, const Stag
         sc_call_fail(call, SC_RESOURCE_EXHAUSTED, "the coordinator is out of memory");
         return;
     }
+    if (m->peer && m->peer != peer)
+        sc_cluster_lose(self, rank, "worker %d (%s) gave up its connection and joined again", rank, m->seen.name);
     free(m->data_endpoint);
     m->data_endpoint = endpoint;
     if (!m->peer)
@@ -137,7 +173,7 @@ static void handle_join(Stagecoach__V1__Coordinator_Service *service, const Stag
     m->incarnation = request->incarnation;
     m->seen.joined = true;
     m->seen.threads = (int)request->threads;
-    snprintf(m->seen.name, sizeof m->seen.name, "%s:%u", request->host, request->pid);
+    memcpy(m->seen.name, name, sizeof name);
     snprintf(m->seen.device, sizeof m->seen.device, "%s", request->device);
     SC_DEBUG("worker %d is %s at %s", rank, m->seen.name, m->data_endpoint);
     if (self->options.on_joined)
@@ -174,11 +210,12 @@ static void handle_leave(Stagecoach__V1__Coordinator_Service *service, const Sta
     sc_call *call = sc_call_of(closure_data);
     sc_cluster *self = sc_call_context(call);
     int rank = rank_of_peer(self, sc_call_peer(call));
-    if (rank >= 0 && !self->releasing)
-        sc_cluster_fail(self, SC_UNAVAILABLE, "worker %d (%s) left the run: %s", rank, self->members[rank].seen.name,
-                        request->reason);
+    char reason[256];
+    snprintf(reason, sizeof reason, "%s", request->reason);
     Stagecoach__V1__LeaveReply reply = STAGECOACH__V1__LEAVE_REPLY__INIT;
     closure(&reply, closure_data);
+    if (rank >= 0)
+        sc_cluster_lose(self, rank, "worker %d (%s) left the run: %s", rank, self->members[rank].seen.name, reason);
 }
 
 /* Any traffic renews a lease; the worker's Progress calls see to it that there is some. */
@@ -189,11 +226,12 @@ static void check_leases(sc_cluster *self)
     uint64_t lease_ms = (uint64_t)self->options.config->wire.lease_ms;
     for (int i = 0; i < self->n_workers; i++) {
         const member *m = &self->members[i];
-        if (m->peer && sc_peer_silent_ms(m->peer) > lease_ms)
-            sc_cluster_fail(self, SC_UNAVAILABLE,
+        uint64_t silent_ms = m->peer ? sc_peer_silent_ms(m->peer) : 0;
+        if (silent_ms > lease_ms)
+            sc_cluster_lose(self, i,
                             "worker %d (%s) has been silent for %" PRIu64
                             " ms, longer than its lease (wire.lease_ms %" PRIu64 "): it is counted as lost",
-                            i, m->seen.name, sc_peer_silent_ms(m->peer), lease_ms);
+                            i, m->seen.name, silent_ms, lease_ms);
     }
 }
 
@@ -279,6 +317,11 @@ int sc_cluster_n_workers(const sc_cluster *self)
     return self->n_workers;
 }
 
+uint64_t sc_cluster_generation(const sc_cluster *self)
+{
+    return self->generation;
+}
+
 const sc_cluster_worker *sc_cluster_worker_at(const sc_cluster *self, int rank)
 {
     return &self->members[rank].seen;
@@ -321,31 +364,84 @@ sc_status sc_cluster_gather(sc_cluster *self)
     return SC_OK;
 }
 
-/* --- calls --------------------------------------------------------------------------------------------------------- */
+/* --- loss and recovery ------------------------------------------------------------------------------------------------ */
 
-sc_status sc_cluster_call(sc_cluster *self, int rank, const char *method, const ProtobufCMessage *request,
-                          sc_buffer *payload, uint32_t deadline_ms, sc_result_fn done, void *context)
+bool sc_cluster_can_recover(const sc_cluster *self)
 {
-    return sc_peer_call(self->members[rank].peer, &stagecoach__v1__stage_worker__descriptor, method, request, payload,
-                        self->generation, deadline_ms, done, context);
+    return self->failure != SC_OK && self->failure_is_loss && !sc_cluster_stop_requested(self);
 }
 
-bool sc_cluster_check_result(sc_cluster *self, sc_peer *peer, const sc_result *result, const char *what)
+sc_status sc_cluster_recover(sc_cluster *self)
 {
-    if (result->status == SC_OK)
-        return true;
-    int rank = rank_of_peer(self, peer);
-    if (!self->releasing)
-        sc_cluster_fail(self, result->status, "worker %d (%s): %s failed: %s: %s", rank,
-                        rank >= 0 ? self->members[rank].seen.name : "?", what, sc_status_name(result->status),
+    self->failure = SC_OK;
+    self->failure_is_loss = false;
+    for (int i = 0; self->supervisor && i < self->n_workers; i++)
+        if (sc_supervisor_pid(self->supervisor, i) == 0)
+            SC_TRY(sc_supervisor_start(self->supervisor, i));
+    return sc_cluster_gather(self);
+}
+
+/* --- calls --------------------------------------------------------------------------------------------------------- */
+
+/* A call in flight: what is needed to know whether its answer still matters. */
+typedef struct asked {
+    sc_cluster *cluster;
+    uint64_t generation;
+    int rank;
+    const char *method; /* a literal of the caller's */
+    sc_answer_fn answer;
+    void *context;
+} asked;
+
+static void on_answer(void *context, sc_peer *peer, const sc_result *result)
+{
+    (void)peer;
+    asked a = *(asked *)context;
+    free(context);
+    sc_cluster *self = a.cluster;
+    if (self->failure != SC_OK || self->releasing || a.generation != self->generation)
+        return;
+    const char *name = self->members[a.rank].seen.name, *code = sc_status_name(result->status);
+    switch (result->status) {
+    case SC_OK:
+        a.answer(a.context, a.rank, result);
+        break;
+    case SC_UNAVAILABLE:
+    case SC_DEADLINE_EXCEEDED:
+    case SC_CANCELLED: /* the worker is there no more, does not answer, or has given up its membership */
+        sc_cluster_lose(self, a.rank, "worker %d (%s): %s: %s: %s", a.rank, name, a.method, code, result->message);
+        break;
+    default:
+        sc_cluster_fail(self, result->status, "worker %d (%s): %s failed: %s: %s", a.rank, name, a.method, code,
                         result->message);
-    return false;
+    }
+}
+
+sc_status sc_cluster_call(sc_cluster *self, int rank, const char *method, const ProtobufCMessage *request,
+                          sc_buffer *payload, uint32_t deadline_ms, sc_answer_fn answer, void *context)
+{
+    asked *a = self->members[rank].peer ? malloc(sizeof *a) : NULL;
+    if (!a) {
+        sc_buffer_unref(&payload);
+        if (self->failure != SC_OK)
+            return SC_FAIL(self->failure, "%s", self->failure_message);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a call to worker %d", rank);
+    }
+    *a = (asked){self, self->generation, rank, method, answer, context};
+    /* Assign is not bound to a generation: it is what brings the new one. */
+    uint64_t generation = strcmp(method, "Assign") == 0 ? 0 : self->generation;
+    sc_status status = sc_peer_call(self->members[rank].peer, &stagecoach__v1__stage_worker__descriptor, method,
+                                    request, payload, generation, deadline_ms, on_answer, a);
+    if (status != SC_OK)
+        free(a);
+    return status;
 }
 
 static void on_released(void *context, sc_peer *peer, const sc_result *result)
 {
     sc_cluster *self = context;
-    sc_cluster_check_result(self, peer, result, "Release");
+    if (result->status != SC_OK)
+        SC_DEBUG("%s: Release: %s: %s", sc_peer_name(peer), sc_status_name(result->status), result->message);
     self->n_pending--;
 }
 

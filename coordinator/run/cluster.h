@@ -6,10 +6,10 @@
  *     gather -> assign -> { send tensors, run step, wait for the result, apply step, wait for it } ... -> release
  *
  * Invariants:
- *  1. A worker has a rank (its stage in the plan) from its Join on, and keeps it.
+ *  1. A worker has a rank (its stage in the plan) from its Join on, and keeps it until it is lost.
  *  2. Every assignment raises the generation; all that belongs to another one is fenced by the node.
  *  3. The first thing that goes wrong (a worker's death, its silence beyond the lease, a failed call) is kept, with a
- *     message for a person, and every call returns it from then on; nothing waits for a worker that is gone.
+ *     message for a person, and every call returns it until sc_cluster_recover; nothing waits for a worker that is gone.
  *  4. A first SIGINT or SIGTERM is noted (sc_cluster_stop_requested) and the driver stops at a step's end; a second one
  *     makes every call return SC_CANCELLED.
  * Thread: the coordinator's only. */
@@ -42,6 +42,8 @@ typedef struct sc_cluster_options {
     void (*on_tick)(void *context);
     /* A worker joined under this rank. May be NULL. */
     void (*on_joined)(void *context, int rank, const sc_cluster_worker *worker);
+    /* A worker was lost. May be NULL. */
+    void (*on_lost)(void *context, int rank, const sc_cluster_worker *worker, const char *why);
 } sc_cluster_options;
 
 /* Binds and blocks SIGINT, SIGTERM and SIGCHLD for the process. Returns owned. Errors: as sc_node_bind. */
@@ -53,12 +55,19 @@ const char *sc_cluster_endpoint(const sc_cluster *self);
 /* From now on local workers are started by, and their deaths reaped through, `supervisor` (borrowed). */
 void sc_cluster_supervise(sc_cluster *self, sc_supervisor *supervisor);
 int sc_cluster_n_workers(const sc_cluster *self);
+uint64_t sc_cluster_generation(const sc_cluster *self);
 const sc_cluster_worker *sc_cluster_worker_at(const sc_cluster *self, int rank);
 bool sc_cluster_stop_requested(const sc_cluster *self);
 
 /* Waits until all workers have joined. Errors: SC_DEADLINE_EXCEEDED after wire.join_ms, naming how many came;
  * SC_CANCELLED if a stop was requested. */
 sc_status sc_cluster_gather(sc_cluster *self);
+
+/* Whether what went wrong is the loss of workers, which sc_cluster_recover can make good. */
+bool sc_cluster_can_recover(const sc_cluster *self);
+/* After a loss: starts local workers again that ended, and waits until all ranks are taken, as sc_cluster_gather does. The
+ * survivors keep their processes and connections. What was in flight is forgotten; sc_cluster_assign comes next. */
+sc_status sc_cluster_recover(sc_cluster *self);
 
 /* What every worker is told before the first step. */
 typedef struct sc_assignment {
@@ -122,6 +131,8 @@ typedef sc_status (*sc_state_sink)(void *context, uint64_t offset, const void *d
 typedef sc_status (*sc_state_source)(void *context, uint64_t offset, void *data, size_t n);
 sc_status sc_cluster_read_parameter(sc_cluster *self, int ordinal, sc_state_sink sink, void *context);
 sc_status sc_cluster_write_parameter(sc_cluster *self, int ordinal, sc_state_source source, void *context);
+/* The same for the optimizer's state: moment 1 or 2. */
+sc_status sc_cluster_write_moment(sc_cluster *self, int ordinal, int moment, sc_state_source source, void *context);
 
 /* Tells all workers to exit and waits for their answers, not longer than wire.call_ms; a dead one is no error any more. */
 void sc_cluster_release(sc_cluster *self, const char *reason);

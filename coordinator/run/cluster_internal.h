@@ -16,8 +16,6 @@ typedef struct member {
 
 /* A piece of a parameter's stream: one call in flight, or one a holder. */
 typedef struct sc_piece {
-    sc_cluster *cluster;
-    const char *method;
     uint64_t offset;
     size_t n;
     sc_buffer *data; /* what a read brought */
@@ -40,6 +38,7 @@ struct sc_cluster {
     uint64_t generation;
     bool releasing; /* deaths and silence are as they should be */
     sc_status failure;
+    bool failure_is_loss; /* of workers: others may take their place */
     char failure_message[1024];
 
     int n_workers, n_joined;
@@ -50,17 +49,22 @@ struct sc_cluster {
     uint64_t applying;                 /* the sequence that is being applied */
     int n_applied;                     /* workers that have */
     int n_pending;                     /* answers still to come of a call to all: Assign, Release */
-    sc_piece pieces[SC_STREAM_WINDOW]; /* here, not on a stack: a call that fails late still finds its piece */
+    sc_piece pieces[SC_STREAM_WINDOW]; /* of the stream in progress */
 };
 
 /* Keeps the first failure. */
 void sc_cluster_fail(sc_cluster *self, sc_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* One turn of the loop: returns the kept failure, if any. */
 sc_status sc_cluster_poll(sc_cluster *self);
-/* If the call failed, keeps the failure, naming the worker and what was asked of it, and returns false. */
-bool sc_cluster_check_result(sc_cluster *self, sc_peer *peer, const sc_result *result, const char *what);
-/* Calls one method of StageWorker at a worker. */
+/* The same, of the worker `rank`: it is lost, and sc_cluster_recover can go on without it. */
+void sc_cluster_lose(sc_cluster *self, int rank, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* An answer that is as it should be. */
+typedef void (*sc_answer_fn)(void *context, int rank, const sc_result *result);
+/* Calls one method of StageWorker at a worker. An answer that is an error is kept as the cluster's failure, naming worker
+ * and method; after a failure, and when the generation has moved on, no answer is delivered any more: `context` need
+ * live no longer than that. Takes `payload`. */
 sc_status sc_cluster_call(sc_cluster *self, int rank, const char *method, const ProtobufCMessage *request,
-                          sc_buffer *payload, uint32_t deadline_ms, sc_result_fn done, void *context);
+                          sc_buffer *payload, uint32_t deadline_ms, sc_answer_fn answer, void *context);
 
 #endif

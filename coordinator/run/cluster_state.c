@@ -8,11 +8,10 @@
 /* Large enough that a call's round trip does not count, small beside any memory. */
 enum { PIECE_BYTES = 4 << 20 };
 
-static void on_piece(void *context, sc_peer *peer, const sc_result *result)
+static void on_piece(void *context, int rank, const sc_result *result)
 {
+    (void)rank;
     sc_piece *p = context;
-    if (!sc_cluster_check_result(p->cluster, peer, result, p->method))
-        return;
     if (result->payload)
         p->data = sc_buffer_ref(result->payload);
     p->n_pending--;
@@ -43,27 +42,25 @@ static sc_status read_piece(sc_cluster *self, const char *name, int rank, sc_pie
     request.kind = STAGECOACH__V1__STATE_KIND__STATE_PARAMETER;
     request.offset = p->offset;
     request.bytes = p->n;
-    p->method = "ReadState";
     p->n_pending = 1;
-    return sc_cluster_call(self, rank, p->method, &request.base, NULL, (uint32_t)self->options.config->wire.call_ms,
+    return sc_cluster_call(self, rank, "ReadState", &request.base, NULL, (uint32_t)self->options.config->wire.call_ms,
                            on_piece, p);
 }
 
-static sc_status write_piece(sc_cluster *self, const char *name, const int *ranks, int n_ranks, sc_piece *p,
+static sc_status write_piece(sc_cluster *self, const char *name, int moment, const int *ranks, int n_ranks, sc_piece *p,
                              sc_state_source source, void *context)
 {
     Stagecoach__V1__WriteStateRequest request = STAGECOACH__V1__WRITE_STATE_REQUEST__INIT;
     request.generation = self->generation;
     request.name = (char *)name;
-    request.kind = STAGECOACH__V1__STATE_KIND__STATE_PARAMETER;
+    request.kind = (Stagecoach__V1__StateKind)moment; /* 0 is the parameter itself */
     request.offset = p->offset;
     sc_buffer *payload = NULL;
     SC_TRY(sc_buffer_get(self->buffers, p->n, &payload));
     sc_status status = source(context, p->offset, sc_buffer_data(payload), p->n);
-    p->method = "WriteState";
     p->n_pending = 0;
     for (int i = 0; status == SC_OK && i < n_ranks; i++) {
-        status = sc_cluster_call(self, ranks[i], p->method, &request.base, sc_buffer_ref(payload),
+        status = sc_cluster_call(self, ranks[i], "WriteState", &request.base, sc_buffer_ref(payload),
                                  (uint32_t)self->options.config->wire.call_ms, on_piece, p);
         p->n_pending += status == SC_OK;
     }
@@ -89,7 +86,16 @@ static sc_status finish_piece(sc_cluster *self, const char *name, sc_piece *p, s
     return status;
 }
 
-static sc_status stream(sc_cluster *self, int ordinal, sc_state_sink sink, sc_state_source source, void *context)
+/* A source or sink that fails ends the run's traffic: pieces of the stream are still under way. */
+static sc_status end_stream(sc_cluster *self, sc_status status)
+{
+    if (status != SC_OK)
+        sc_cluster_fail(self, status, "%s", sc_status_message());
+    return status;
+}
+
+static sc_status stream(sc_cluster *self, int ordinal, int moment, sc_state_sink sink, sc_state_source source,
+                        void *context)
 {
     sc_param param = sc_model_param(&self->assignment->model, ordinal);
     uint64_t bytes;
@@ -99,13 +105,13 @@ static sc_status stream(sc_cluster *self, int ordinal, sc_state_sink sink, sc_st
     for (uint64_t i = 0; i < n_pieces + SC_STREAM_WINDOW; i++) {
         sc_piece *p = &self->pieces[i % SC_STREAM_WINDOW];
         if (i >= SC_STREAM_WINDOW && i - SC_STREAM_WINDOW < n_pieces)
-            SC_TRY(finish_piece(self, param.name, p, sink, context));
+            SC_TRY(end_stream(self, finish_piece(self, param.name, p, sink, context)));
         if (i >= n_pieces)
             continue;
-        *p = (sc_piece){.cluster = self, .offset = i * PIECE_BYTES};
+        *p = (sc_piece){.offset = i * PIECE_BYTES};
         p->n = (size_t)(bytes - p->offset < PIECE_BYTES ? bytes - p->offset : PIECE_BYTES);
         if (source)
-            SC_TRY(write_piece(self, param.name, ranks, n_ranks, p, source, context));
+            SC_TRY(end_stream(self, write_piece(self, param.name, moment, ranks, n_ranks, p, source, context)));
         else
             SC_TRY(read_piece(self, param.name, ranks[0], p));
     }
@@ -114,10 +120,15 @@ static sc_status stream(sc_cluster *self, int ordinal, sc_state_sink sink, sc_st
 
 sc_status sc_cluster_read_parameter(sc_cluster *self, int ordinal, sc_state_sink sink, void *context)
 {
-    return stream(self, ordinal, sink, NULL, context);
+    return stream(self, ordinal, 0, sink, NULL, context);
 }
 
 sc_status sc_cluster_write_parameter(sc_cluster *self, int ordinal, sc_state_source source, void *context)
 {
-    return stream(self, ordinal, NULL, source, context);
+    return stream(self, ordinal, 0, NULL, source, context);
+}
+
+sc_status sc_cluster_write_moment(sc_cluster *self, int ordinal, int moment, sc_state_source source, void *context)
+{
+    return stream(self, ordinal, moment, NULL, source, context);
 }

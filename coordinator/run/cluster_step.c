@@ -21,15 +21,13 @@ static uint32_t call_deadline(const sc_cluster *self)
     return (uint32_t)self->options.config->wire.call_ms;
 }
 
-static void on_assigned(void *context, sc_peer *peer, const sc_result *result)
+static void on_assigned(void *context, int rank, const sc_result *result)
 {
     sc_cluster *self = context;
     self->n_pending--;
-    if (!sc_cluster_check_result(self, peer, result, "Assign"))
-        return;
     const Stagecoach__V1__AssignReply *reply = (const Stagecoach__V1__AssignReply *)result->reply;
-    SC_DEBUG("%s holds %" PRIu64 " bytes of parameters and %" PRIu64 " of activations", sc_peer_name(peer),
-             reply->param_bytes, reply->activation_bytes);
+    SC_DEBUG("worker %d holds %" PRIu64 " bytes of state and %" PRIu64 " of activations", rank, reply->param_bytes,
+             reply->activation_bytes);
 }
 
 /* Room for the answers that this assignment's steps can give. */
@@ -161,11 +159,9 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
     self->n_pending = 0;
     for (int i = 0; i < self->n_workers; i++) {
         request.worker = (uint32_t)i;
-        /* Not bound to a generation: it is what brings the new one. */
         SC_TRY_GOTO(status,
-                    sc_peer_call(self->members[i].peer, &stagecoach__v1__stage_worker__descriptor, "Assign",
-                                 &request.base, NULL, 0, call_deadline(self) * ASSIGN_DEADLINE_FACTOR, on_assigned,
-                                 self),
+                    sc_cluster_call(self, i, "Assign", &request.base, NULL,
+                                    call_deadline(self) * ASSIGN_DEADLINE_FACTOR, on_assigned, self),
                     done);
         self->n_pending++;
     }
@@ -190,9 +186,9 @@ static sc_status send_ids(sc_cluster *self, uint64_t sequence, int microbatch, i
                            .microbatch = (uint32_t)microbatch,
                            .stage = (uint32_t)stage,
                            .kind = kind};
-    const sc_plan *plan = self->assignment->plans[0];
-    sc_status status =
-        sc_peer_send(self->members[sc_plan_worker_of(plan, stage)].peer, &name, SC_I32, &SC_SHAPE(B, T), buffer);
+    sc_peer *peer = self->members[sc_plan_worker_of(self->assignment->plans[0], stage)].peer;
+    sc_status status = peer ? sc_peer_send(peer, &name, SC_I32, &SC_SHAPE(B, T), buffer)
+                            : SC_FAIL(self->failure, "%s", self->failure_message);
     sc_buffer_unref(&buffer);
     return status;
 }
@@ -252,27 +248,17 @@ static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__R
     return SC_OK;
 }
 
-static int rank_of(const sc_cluster *self, const sc_peer *peer)
-{
-    int rank = 0;
-    while (self->members[rank].peer != peer)
-        rank++;
-    return rank;
-}
-
-static void on_ran(void *context, sc_peer *peer, const sc_result *result)
+static void on_ran(void *context, int rank, const sc_result *result)
 {
     sc_cluster *self = context;
-    if (!sc_cluster_check_result(self, peer, result, "RunStep"))
-        return;
     const Stagecoach__V1__RunStepReply *reply = (const Stagecoach__V1__RunStepReply *)result->reply;
     sc_step_result *r = result_of(self, reply->step);
     if (!r) {
-        sc_cluster_fail(self, SC_INVALID, "%s answered step %" PRIu64 ", which is not running", sc_peer_name(peer),
+        sc_cluster_fail(self, SC_INVALID, "worker %d answered step %" PRIu64 ", which is not running", rank,
                         reply->step);
         return;
     }
-    sc_status status = take_answer(self, rank_of(self, peer), reply, result->payload, r);
+    sc_status status = take_answer(self, rank, reply, result->payload, r);
     if (status != SC_OK)
         sc_cluster_fail(self, status, "%s", sc_status_message());
     r->n_answered++;
@@ -331,11 +317,11 @@ sc_status sc_cluster_wait(sc_cluster *self, uint64_t sequence, const sc_step_res
     return SC_OK;
 }
 
-static void on_applied(void *context, sc_peer *peer, const sc_result *result)
+static void on_applied(void *context, int rank, const sc_result *result)
 {
+    (void)rank, (void)result;
     sc_cluster *self = context;
-    if (sc_cluster_check_result(self, peer, result, "ApplyStep"))
-        self->n_applied++;
+    self->n_applied++;
 }
 
 sc_status sc_cluster_apply(sc_cluster *self, uint64_t sequence, float grad_scale, float learning_rate)

@@ -252,6 +252,29 @@ sc_status sc_event_log_eval(sc_event_log *self, int64_t step, double loss)
     return event_write(self, &e);
 }
 
+sc_status sc_event_log_checkpoint(sc_event_log *self, const sc_event_checkpoint *checkpoint)
+{
+    event e = event_new("checkpoint");
+    add(&e, "step", json_integer(checkpoint->step));
+    add(&e, "status", json_string(sc_status_name(checkpoint->status)));
+    add(&e, "message", text(checkpoint->message));
+    add(&e, "path", text(checkpoint->path));
+    add(&e, "bytes", count(checkpoint->bytes));
+    add(&e, "seconds", number(checkpoint->seconds));
+    return event_write(self, &e);
+}
+
+sc_status sc_event_log_recovery(sc_event_log *self, const sc_event_recovery *recovery)
+{
+    event e = event_new("recovery");
+    add(&e, "step", json_integer(recovery->step));
+    add(&e, "steps_lost", json_integer(recovery->steps_lost));
+    add(&e, "generation", count(recovery->generation));
+    add(&e, "rejoin_seconds", number(recovery->rejoin_seconds));
+    add(&e, "load_seconds", number(recovery->load_seconds));
+    return event_write(self, &e);
+}
+
 sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status status, const char *message,
                                     double seconds)
 {

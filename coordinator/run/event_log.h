@@ -8,6 +8,8 @@
  *   step           step, loss, grad_norm, lr, tokens, step_seconds, tokens_per_second,
  *                  stages: [{stage, forward_seconds, backward_seconds, wait_seconds, peak_resident_bytes}, ...]
  *   eval           step, loss, perplexity
+ *   checkpoint     step, status, message, path, bytes, seconds
+ *   recovery       step (where training goes on), steps_lost, generation, rejoin_seconds, load_seconds
  *   run_finished   step, status ("OK" or the name of the error), message, seconds
  * Steps count from 1; tokens are those of the one step. loss, grad_norm and lr are rounded to float32 and written with
  * nine digits, so that they read back to the same bits; the other numbers have nine digits too. A number that is not
@@ -57,6 +59,21 @@ sc_status sc_event_log_worker_lost(sc_event_log *self, int worker, const char *n
                                    uint64_t generation);
 sc_status sc_event_log_step(sc_event_log *self, const sc_event_step *step);
 sc_status sc_event_log_eval(sc_event_log *self, int64_t step, double loss);
+typedef struct sc_event_checkpoint {
+    int64_t step;
+    sc_status status;
+    const char *message, *path; /* message "" if status is SC_OK */
+    uint64_t bytes;
+    double seconds;
+} sc_event_checkpoint;
+sc_status sc_event_log_checkpoint(sc_event_log *self, const sc_event_checkpoint *checkpoint);
+
+typedef struct sc_event_recovery {
+    int64_t step, steps_lost;
+    uint64_t generation;
+    double rejoin_seconds, load_seconds;
+} sc_event_recovery;
+sc_status sc_event_log_recovery(sc_event_log *self, const sc_event_recovery *recovery);
 /* `step`: the last that was committed, 0 if none was. */
 sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status status, const char *message,
                                     double seconds);

@@ -1,5 +1,7 @@
 #include "coordinator/run/run_dir.h"
 
+#include "coordinator/run/checkpoint.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -84,8 +86,9 @@ static sc_status take_lock(sc_run_dir *self)
 /* What an earlier run left goes to earlier/<n>, n the first that is free. */
 static sc_status move_aside(sc_run_dir *self)
 {
-    static const char *const names[] = {"events.jsonl", "config.yaml", "logs", "final"};
-    if (access(sc_run_dir_path(self, "events.jsonl"), F_OK) != 0)
+    static const char *const names[] = {"events.jsonl", "config.yaml", "logs", "final", "checkpoints"};
+    if (access(sc_run_dir_path(self, "events.jsonl"), F_OK) != 0 &&
+        access(sc_run_dir_path(self, "checkpoints"), F_OK) != 0)
         return SC_OK;
     SC_TRY(make_dirs(sc_run_dir_path(self, "earlier")));
     char sub[32];
@@ -106,7 +109,29 @@ static sc_status move_aside(sc_run_dir *self)
     return SC_OK;
 }
 
-static sc_status write_config(sc_run_dir *self, const sc_config *config)
+static sc_status settle_earlier_run(sc_run_dir *self, sc_run_dir_mode mode)
+{
+    sc_checkpoint_list list;
+    SC_TRY(sc_checkpoint_list_of(self->dir, &list));
+    int n = list.n;
+    int64_t newest = n > 0 ? list.steps[0] : 0;
+    sc_checkpoint_list_clear(&list);
+    if (n > 0 && mode == SC_RUN_DIR_RESUME)
+        return SC_OK;
+    if (n > 0 && mode == SC_RUN_DIR_FRESH)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "%s holds checkpoints up to step %lld; leave out --fresh to go on from there, choose another "
+                       "directory with --run-dir, or add --force to move them aside",
+                       self->dir, (long long)newest);
+    return move_aside(self);
+}
+
+const char *sc_run_dir_root(const sc_run_dir *self)
+{
+    return self->dir;
+}
+
+sc_status sc_run_dir_write_config(sc_run_dir *self, const sc_config *config)
 {
     const char *path = sc_run_dir_path(self, "config.yaml");
     FILE *file = fopen(path, "we");
@@ -118,7 +143,7 @@ static sc_status write_config(sc_run_dir *self, const sc_config *config)
     return SC_OK;
 }
 
-sc_status sc_run_dir_open(const sc_config *config, sc_run_dir **out, const char **moved_to)
+sc_status sc_run_dir_open(const sc_config *config, sc_run_dir_mode mode, sc_run_dir **out, const char **moved_to)
 {
     sc_run_dir *self = calloc(1, sizeof *self);
     if (!self)
@@ -132,10 +157,9 @@ sc_status sc_run_dir_open(const sc_config *config, sc_run_dir **out, const char 
         goto failed;
     SC_TRY_GOTO(status, make_dirs(self->dir), failed);
     SC_TRY_GOTO(status, take_lock(self), failed);
-    SC_TRY_GOTO(status, move_aside(self), failed);
+    SC_TRY_GOTO(status, settle_earlier_run(self, mode), failed);
     SC_TRY_GOTO(status, make_dirs(sc_run_dir_path(self, "logs")), failed);
     SC_TRY_GOTO(status, make_dirs(sc_run_dir_path(self, "final")), failed);
-    SC_TRY_GOTO(status, write_config(self, config), failed);
     if (moved_to)
         *moved_to = self->moved_to;
     *out = self;

@@ -3,6 +3,7 @@
  *   DIR/config.yaml        the resolved configuration
  *   DIR/events.jsonl       what happened (event_log.h)
  *   DIR/logs/worker-0.log  what local workers logged
+ *   DIR/checkpoints/       what the run goes on from (checkpoint.h)
  *   DIR/final/             the weights: model.safetensors, config.json, stagecoach_tokenizer.json
  *   DIR/lock               held (flock) while a coordinator runs, with its host and pid
  *   DIR/earlier/1/         what an earlier run in the same directory had left: moved aside, never overwritten */
@@ -14,13 +15,24 @@
 
 typedef struct sc_run_dir sc_run_dir;
 
-/* Makes the directory with its parents, locks it, moves an earlier run aside and writes config.yaml. Returns owned.
+typedef enum sc_run_dir_mode {
+    SC_RUN_DIR_RESUME,       /* a run with checkpoints stays, to be gone on with; one without is moved aside */
+    SC_RUN_DIR_FRESH,        /* a run with checkpoints is an error */
+    SC_RUN_DIR_FRESH_FORCED, /* a run is moved aside, checkpoints and all */
+} sc_run_dir_mode;
+
+/* Makes the directory with its parents and locks it; an earlier run is dealt with as `mode` says. Returns owned.
  * *moved_to (may be NULL) is "" or where the earlier run lies now.
- * Errors: SC_FAILED_PRECONDITION naming who holds the lock; SC_PERMISSION_DENIED, SC_RESOURCE_EXHAUSTED, SC_INVALID. */
-sc_status sc_run_dir_open(const sc_config *config, sc_run_dir **out, const char **moved_to);
+ * Errors: SC_FAILED_PRECONDITION naming who holds the lock, or the checkpoints; SC_PERMISSION_DENIED,
+ * SC_RESOURCE_EXHAUSTED, SC_INVALID. */
+sc_status sc_run_dir_open(const sc_config *config, sc_run_dir_mode mode, sc_run_dir **out, const char **moved_to);
+/* Writes config.yaml: once it is known that the run may go on with this configuration. */
+sc_status sc_run_dir_write_config(sc_run_dir *self, const sc_config *config);
 /* Unlocks. */
 void sc_run_dir_close(sc_run_dir **self_p);
 
+/* DIR itself. */
+const char *sc_run_dir_root(const sc_run_dir *self);
 /* DIR/<name>; valid while the directory is open, until eight more calls. */
 const char *sc_run_dir_path(sc_run_dir *self, const char *name);
 

@@ -1,14 +1,19 @@
 #include "coordinator/run/step_sequence.h"
 
-bool sc_step_sequence_first(const sc_step_sequence *self, sc_step_item *item)
-{
-    *item = (sc_step_item){.sequence = 1, .step = self->first_step};
-    return self->first_step <= self->steps;
-}
-
 static bool evaluates_after(const sc_step_sequence *self, int64_t step)
 {
     return self->eval_runs > 0 && self->eval_every > 0 && (step % self->eval_every == 0 || step == self->steps);
+}
+
+bool sc_step_sequence_first(const sc_step_sequence *self, sc_step_item *item)
+{
+    *item = (sc_step_item){.sequence = self->first_sequence, .step = self->first_step};
+    if (self->first_step > 1 && evaluates_after(self, self->first_step - 1)) {
+        item->step--;
+        item->eval = true;
+        return true;
+    }
+    return self->first_step <= self->steps;
 }
 
 bool sc_step_sequence_next(const sc_step_sequence *self, sc_step_item *item)

@@ -1,17 +1,9 @@
-#include "coordinator/run/trainer.h"
+#include "coordinator/run/trainer_internal.h"
 
-#include "coordinator/data/batches.h"
-#include "coordinator/run/event_log.h"
-#include "coordinator/run/local_workers.h"
-#include "coordinator/run/lr_schedule.h"
-#include "coordinator/run/progress.h"
-#include "coordinator/run/run_dir.h"
-#include "coordinator/run/step_sequence.h"
-#include "coordinator/run/verdict.h"
-#include "coordinator/run/weights.h"
 #include "coordinator/schedule/partition.h"
 #include "coordinator/schedule/schedule.h"
 #include "proto/base/log.h"
+#include "proto/base/safetensors.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,75 +12,63 @@
 
 #define SC_LOG_SUBSYSTEM "trainer"
 
-enum { PLAN_TRAIN, PLAN_EVAL, N_PLANS };
-
-typedef struct trainer {
-    const sc_trainer_options *options;
-    const sc_config *config;
-    sc_clock clock;
-    int S, B, T, M;
-
-    sc_corpus *corpus;
-    sc_batches batches;
-    sc_model model;
-    sc_hf_weights *init; /* model.init, NULL: none */
-    sc_run_dir *dir;
-    sc_event_log *events;
-    sc_progress *progress;
-    sc_local_workers *local; /* NULL with `serve` */
-    sc_cluster *cluster;
-    sc_plan *plans[N_PLANS];
-    sc_assignment assignment;
-    sc_slice *slices;             /* [S] */
-    int32_t *tokens, *targets;    /* one micro-batch, (B,T) */
-    sc_event_stage *stage_events; /* [S] */
-    double *busy;                 /* [S] */
-
-    uint64_t start_ns, commit_ns; /* of the run; of the last commit or evaluation */
-    int64_t committed;            /* the last step that all stages have applied */
-    double eval_sum;              /* of the evaluation in progress: losses of its runs */
-} trainer;
-
-/* An event that cannot be written is said, once a time it happens, and does not end the run. */
-static void check_event(sc_status status)
-{
-    if (status != SC_OK)
-        SC_WARN("%s", sc_status_message());
-}
-
 /* --- callbacks ----------------------------------------------------------------------------------------------------- */
 
 static void on_tick(void *context)
 {
-    trainer *t = context;
+    sc_trainer *t = context;
     for (int i = 0; t->progress && i < t->S; i++)
         sc_progress_doing(t->progress, i, sc_cluster_worker_at(t->cluster, i)->doing);
+    if (t->saver)
+        (void)sc_saver_turn(t->saver); /* an error is the cluster's own, which keeps it */
 }
 
 static void on_joined(void *context, int rank, const sc_cluster_worker *worker)
 {
-    trainer *t = context;
+    sc_trainer *t = context;
     sc_progress_note(t->progress, "worker %d of %d joined: %s, %s, %d thread%s", rank, t->S, worker->name,
                      worker->device, worker->threads, worker->threads == 1 ? "" : "s");
-    check_event(sc_event_log_worker_joined(t->events, rank, worker->name, worker->device, worker->threads, 1));
+    sc_trainer_check_event(sc_event_log_worker_joined(t->events, rank, worker->name, worker->device, worker->threads,
+                                                      sc_cluster_generation(t->cluster) + 1));
+}
+
+static void on_lost(void *context, int rank, const sc_cluster_worker *worker, const char *why)
+{
+    sc_trainer *t = context;
+    sc_progress_note(t->progress, "step %" PRId64 ": %s", t->committed + 1, why);
+    sc_trainer_check_event(
+        sc_event_log_worker_lost(t->events, rank, worker->name, why, sc_cluster_generation(t->cluster)));
+}
+
+static void on_saved(void *context, const sc_saved *saved)
+{
+    sc_trainer *t = context;
+    const sc_event_checkpoint event = {saved->step, saved->status, saved->message,
+                                       saved->path, saved->bytes,  saved->seconds};
+    sc_trainer_check_event(sc_event_log_checkpoint(t->events, &event));
+    if (saved->status == SC_OK)
+        t->saved = saved->step;
+    else
+        SC_ERROR("the checkpoint of step %" PRId64 " could not be saved, training goes on: %s", saved->step,
+                 saved->message);
 }
 
 /* --- preparation --------------------------------------------------------------------------------------------------- */
 
-static sc_status make_plans(trainer *t)
+static sc_status make_plans(sc_trainer *t)
 {
     bool tied = sc_model_tied_param(&t->model) >= 0;
     sc_schedule_kind kind = (sc_schedule_kind)t->config->pipeline.schedule;
     int eval_M = t->batches.eval_microbatches > 0 ? t->batches.eval_microbatches : 1;
-    SC_TRY(sc_schedule_make(kind, t->S, 1, t->M, SC_PLAN_TRAIN, tied, &t->plans[PLAN_TRAIN]));
-    SC_TRY(sc_schedule_make(kind, t->S, 1, eval_M, SC_PLAN_FORWARD, tied, &t->plans[PLAN_EVAL]));
-    SC_TRY(sc_plan_validate(t->plans[PLAN_TRAIN], tied));
-    SC_TRY(sc_plan_validate(t->plans[PLAN_EVAL], tied));
+    SC_TRY(sc_schedule_make(kind, t->S, 1, t->M, SC_PLAN_TRAIN, tied, &t->plans[SC_PLAN_OF_STEPS]));
+    SC_TRY(sc_schedule_make(kind, t->S, 1, eval_M, SC_PLAN_FORWARD, tied, &t->plans[SC_PLAN_OF_EVALUATIONS]));
+    SC_TRY(sc_plan_validate(t->plans[SC_PLAN_OF_STEPS], tied));
+    SC_TRY(sc_plan_validate(t->plans[SC_PLAN_OF_EVALUATIONS], tied));
     return sc_partition_by_cost(&t->model, t->S, t->B, t->T, t->slices);
 }
 
 /* Before anybody waits for workers: a directory that lacks something is told at once. */
-static sc_status open_init(trainer *t)
+static sc_status open_init(sc_trainer *t)
 {
     sc_hf_config init;
     SC_TRY(sc_hf_config_load(t->config->model.init, &init));
@@ -96,7 +76,22 @@ static sc_status open_init(trainer *t)
     return sc_hf_weights_open(t->config->model.init, &init, &t->init);
 }
 
-static sc_status prepare(trainer *t)
+/* The newest set that checks out; `committed` is its step, 0 if there is none. */
+static sc_status find_checkpoint(sc_trainer *t)
+{
+    free(t->checkpoint);
+    t->checkpoint = NULL;
+    sc_manifest_clear(&t->manifest);
+    t->committed = t->saved = 0;
+    sc_status status = sc_checkpoint_newest(sc_run_dir_root(t->dir), &t->checkpoint, &t->manifest);
+    if (status == SC_NOT_FOUND)
+        return SC_OK;
+    SC_TRY(status);
+    t->committed = t->saved = t->manifest.step;
+    return sc_resume_check(&t->manifest, &t->identity);
+}
+
+static sc_status prepare(sc_trainer *t)
 {
     size_t ids = (size_t)t->B * (size_t)t->T, S = (size_t)t->S;
     t->slices = calloc(S, sizeof *t->slices);
@@ -113,8 +108,13 @@ static sc_status prepare(trainer *t)
     if (t->config->model.init)
         SC_TRY(open_init(t));
 
+    sc_tokens train = sc_corpus_train(t->corpus);
+    t->identity = (sc_run_identity){.model = t->model, .seed = (uint64_t)t->config->run.seed, .config = t->config};
+    SC_TRY(sc_resume_hash_data(&train, &t->identity.data_hash));
     const char *moved_to;
-    SC_TRY(sc_run_dir_open(t->config, &t->dir, &moved_to));
+    SC_TRY(sc_run_dir_open(t->config, t->options->run_dir_mode, &t->dir, &moved_to));
+    SC_TRY(find_checkpoint(t));
+    SC_TRY(sc_run_dir_write_config(t->dir, t->config));
     SC_TRY(sc_event_log_open(sc_run_dir_path(t->dir, "events.jsonl"), &t->events));
     sc_progress_options progress = {
         .fd = STDOUT_FILENO, .clock = t->clock, .steps = t->config->train.steps, .n_stages = t->S};
@@ -129,19 +129,21 @@ static sc_status prepare(trainer *t)
         .parameters = sc_model_n_elements(&t->model),
         .train_tokens = sc_corpus_train(t->corpus).n,
         .validation_tokens = sc_corpus_validation(t->corpus).n,
-        .first_step = 1,
+        .first_step = t->committed + 1,
     };
-    check_event(sc_event_log_run_started(t->events, &run));
+    sc_trainer_check_event(sc_event_log_run_started(t->events, &run));
     char parameters[32], n_tokens[32];
     sc_progress_note(t->progress,
                      "%s parameters, %s training tokens, vocabulary %d, %d stage%s, schedule %s, run directory %s",
                      sc_progress_count((double)run.parameters, parameters, sizeof parameters),
                      sc_progress_count((double)run.train_tokens, n_tokens, sizeof n_tokens), run.vocab, t->S,
-                     t->S == 1 ? "" : "s", t->plans[PLAN_TRAIN]->schedule, t->config->run.dir);
+                     t->S == 1 ? "" : "s", t->plans[SC_PLAN_OF_STEPS]->schedule, t->config->run.dir);
+    if (t->checkpoint)
+        sc_progress_note(t->progress, "going on after step %" PRId64 ", from %s", t->committed, t->checkpoint);
     return SC_OK;
 }
 
-static sc_status gather(trainer *t)
+static sc_status gather(sc_trainer *t)
 {
     if (!t->options->listen)
         SC_TRY(sc_local_workers_new(&t->local));
@@ -153,6 +155,7 @@ static sc_status gather(trainer *t)
         .context = t,
         .on_tick = on_tick,
         .on_joined = on_joined,
+        .on_lost = on_lost,
     };
     SC_TRY(sc_cluster_new(&cluster, &t->cluster));
     if (t->local)
@@ -161,186 +164,128 @@ static sc_status gather(trainer *t)
     else
         sc_progress_note(t->progress, "waiting for %d worker%s: stagecoach-worker --coordinator %s", t->S,
                          t->S == 1 ? "" : "s", sc_cluster_endpoint(t->cluster));
-    SC_TRY(sc_cluster_gather(t->cluster));
+    sc_saver_options saver = {
+        .clock = t->clock,
+        .cluster = t->cluster,
+        .dir = sc_run_dir_root(t->dir),
+        .tokenizer = sc_corpus_tokenizer(t->corpus),
+        .keep = (int)t->config->checkpoint.keep,
+        .context = t,
+        .on_saved = on_saved,
+    };
+    SC_TRY(sc_saver_new(&saver, &t->saver));
+    return sc_cluster_gather(t->cluster);
+}
+
+/* Assigns the stages and brings their state: from the newest checkpoint, from model.init, or drawn from the seed. */
+static sc_status restore(sc_trainer *t)
+{
     t->assignment = (sc_assignment){
         .model = t->model,
         .plans = (const sc_plan *const *)t->plans,
-        .n_plans = N_PLANS,
+        .n_plans = SC_N_PLANS,
         .slices = t->slices,
         .n_slices = t->S,
-        .seed = (uint64_t)t->config->run.seed,
+        .seed = t->identity.seed,
         .micro_batch_size = t->B,
         .sequence_length = t->T,
-        .fresh = !t->init,
+        .fresh = !t->init && !t->checkpoint,
         .train = true,
     };
     SC_TRY(sc_cluster_assign(t->cluster, &t->assignment));
+    if (t->checkpoint)
+        return sc_resume_load(t->cluster, t->checkpoint, &t->manifest);
     return t->init ? sc_weights_send(t->cluster, &t->model, t->init) : SC_OK;
 }
 
-/* --- steps --------------------------------------------------------------------------------------------------------- */
+/* --- losses -------------------------------------------------------------------------------------------------------- */
 
-static int n_microbatches(const trainer *t, const sc_step_item *item)
+/* After a loss: others take the lost workers' places, and all stages go back to the newest checkpoint. */
+static sc_status recover(sc_trainer *t)
 {
-    return item->eval ? t->batches.eval_microbatches : t->M;
-}
-
-static uint64_t n_targets(const trainer *t, const sc_step_item *item)
-{
-    return (uint64_t)n_microbatches(t, item) * (uint64_t)t->B * (uint64_t)t->T;
-}
-
-/* Micro-batches of one item, to the first and the last stage. */
-static sc_status send_data(trainer *t, const sc_step_item *item)
-{
-    for (int m = 0; m < n_microbatches(t, item); m++) {
-        if (item->eval)
-            SC_TRY(sc_batches_get_eval(&t->batches, item->run, m, t->tokens, t->targets));
-        else
-            SC_TRY(sc_batches_get(&t->batches, (uint64_t)item->step - 1, m, t->tokens, t->targets));
-        SC_TRY(sc_cluster_send_tokens(t->cluster, item->sequence, m, t->tokens, t->B, t->T));
-        SC_TRY(sc_cluster_send_targets(t->cluster, item->sequence, m, t->targets, t->B, t->T));
-    }
+    int64_t reached = t->committed;
+    uint64_t start = sc_clock_ns(&t->clock);
+    sc_saver_abort(t->saver);
+    SC_TRY(find_checkpoint(t));
+    SC_TRY(sc_cluster_recover(t->cluster));
+    double rejoin_seconds = sc_clock_seconds_since(&t->clock, start);
+    start = sc_clock_ns(&t->clock);
+    SC_TRY(restore(t));
+    const sc_event_recovery event = {
+        .step = t->committed,
+        .steps_lost = reached - t->committed,
+        .generation = sc_cluster_generation(t->cluster),
+        .rejoin_seconds = rejoin_seconds,
+        .load_seconds = sc_clock_seconds_since(&t->clock, start),
+    };
+    sc_trainer_check_event(sc_event_log_recovery(t->events, &event));
+    sc_progress_note(t->progress,
+                     "going on after step %" PRId64 ": %" PRId64 " steps are repeated, workers back in %.2f s",
+                     t->committed, event.steps_lost, event.rejoin_seconds + event.load_seconds);
     return SC_OK;
 }
 
-static sc_status start_item(trainer *t, const sc_step_item *item)
+/* Trains to the end, whatever workers are lost on the way; gives up after recovery.max_attempts losses without progress. */
+static sc_status train_through(sc_trainer *t)
 {
-    return sc_cluster_run(t->cluster, item->sequence, item->eval ? PLAN_EVAL : PLAN_TRAIN, (uint64_t)item->step,
-                          n_targets(t, item), false);
-}
-
-/* The step is applied everywhere: say so. */
-static void commit(trainer *t, const sc_step_item *item, const sc_verdict *verdict, double lr)
-{
-    uint64_t now = sc_clock_ns(&t->clock);
-    double seconds = (double)(now - t->commit_ns) * 1e-9;
-    t->commit_ns = now;
-    t->committed = item->step;
-    sc_event_step event = {
-        .step = item->step,
-        .loss = verdict->loss,
-        .grad_norm = verdict->grad_norm,
-        .lr = lr,
-        .tokens = (int64_t)n_targets(t, item),
-        .step_seconds = seconds,
-        .n_stages = t->S,
-        .stages = t->stage_events,
-    };
-    check_event(sc_event_log_step(t->events, &event));
-    sc_progress_step step = {
-        .step = item->step,
-        .loss = verdict->loss,
-        .grad_norm = verdict->grad_norm,
-        .lr = lr,
-        .step_seconds = seconds,
-        .tokens = event.tokens,
-        .busy = t->busy,
-    };
-    sc_progress_step_done(t->progress, &step);
-}
-
-static void take_times(trainer *t, const sc_step_result *result)
-{
-    for (int i = 0; i < t->S; i++) {
-        const sc_stage_times *times = &result->times[i];
-        t->stage_events[i] = (sc_event_stage){
-            .forward_seconds = times->forward_seconds,
-            .backward_seconds = times->backward_seconds,
-            .wait_seconds = times->wait_seconds,
-            .peak_resident_bytes = times->peak_resident_bytes,
-        };
-        double computed = times->forward_seconds + times->backward_seconds;
-        t->busy[i] = times->step_seconds > 0 ? computed / times->step_seconds : 0;
-    }
-}
-
-/* Takes the votes of a training step, gives the verdict, and starts `next` (NULL: none) right behind it. */
-static sc_status finish_step(trainer *t, const sc_step_item *item, const sc_step_item *next)
-{
-    const sc_step_result *result;
-    sc_verdict verdict;
-    SC_TRY(sc_cluster_wait(t->cluster, item->sequence, &result));
-    SC_TRY(sc_verdict_make(result, t->M, n_targets(t, item), sc_model_n_params(&t->model), t->config->train.clip_norm,
-                           &verdict));
-    take_times(t, result);
-    double lr = sc_lr_at(t->config, item->step);
-    SC_TRY(sc_cluster_apply(t->cluster, item->sequence, verdict.grad_scale, (float)lr));
-    if (next)
-        SC_TRY(start_item(t, next));
-    SC_TRY(sc_cluster_wait_applied(t->cluster, item->sequence));
-    commit(t, item, &verdict, lr);
-    return SC_OK;
-}
-
-static sc_status finish_eval_run(trainer *t, const sc_step_item *item)
-{
-    const sc_step_result *result;
-    double loss;
-    SC_TRY(sc_cluster_wait(t->cluster, item->sequence, &result));
-    SC_TRY(sc_verdict_loss(result, n_microbatches(t, item), n_targets(t, item), &loss));
-    t->eval_sum = item->run == 0 ? loss : t->eval_sum + loss;
-    if (item->run == t->batches.eval_runs - 1) {
-        loss = t->eval_sum / t->batches.eval_runs; /* the runs are of equal size */
-        check_event(sc_event_log_eval(t->events, item->step, loss));
-        sc_progress_eval(t->progress, item->step, loss);
-        t->commit_ns = sc_clock_ns(&t->clock); /* an evaluation's time is not the next step's */
-    }
-    return SC_OK;
-}
-
-static sc_status train(trainer *t)
-{
-    sc_step_sequence sequence = {
-        .first_step = 1,
-        .steps = t->config->train.steps,
-        .eval_every = t->config->train.eval_every,
-        .eval_runs = t->batches.eval_runs,
-    };
-    sc_step_item item, next, ahead; /* running; started or about to be; whose micro-batches are already on their way */
-    bool have_next;
-    if (!sc_step_sequence_first(&sequence, &item))
-        return SC_OK;
-    t->commit_ns = sc_clock_ns(&t->clock);
-    SC_TRY(send_data(t, &item));
-    SC_TRY(start_item(t, &item));
-    next = item;
-    have_next = sc_step_sequence_next(&sequence, &next);
-    if (have_next)
-        SC_TRY(send_data(t, &next));
+    int64_t best = t->committed;
+    int64_t attempts = 0;
+    sc_status status = restore(t);
     for (;;) {
-        bool stop = sc_cluster_stop_requested(t->cluster);
-        if (item.eval) {
-            if (have_next && !stop)
-                SC_TRY(start_item(t, &next)); /* forward-only: nothing to wait for */
-            SC_TRY(finish_eval_run(t, &item));
-        } else {
-            SC_TRY(finish_step(t, &item, have_next && !stop ? &next : NULL));
-        }
-        if (!have_next || stop)
-            return SC_OK;
-        ahead = next;
-        have_next = sc_step_sequence_next(&sequence, &ahead);
-        if (have_next)
-            SC_TRY(send_data(t, &ahead));
-        item = next;
-        next = ahead;
+        if (status == SC_OK)
+            status = sc_trainer_train(t);
+        if (status == SC_OK || !sc_cluster_can_recover(t->cluster))
+            return status;
+        if (t->committed > best)
+            attempts = 0;
+        best = t->committed > best ? t->committed : best;
+        if (++attempts > t->config->recovery.max_attempts)
+            return SC_FAIL(status,
+                           "%" PRId64 " losses of workers in a row without a step in between "
+                           "(recovery.max_attempts); the last: %s",
+                           attempts, sc_status_message());
+        status = recover(t);
     }
 }
 
 /* --- the run --------------------------------------------------------------------------------------------------------- */
 
-static sc_status run(trainer *t)
+/* Whether the weights of the last step lie in final/ already. */
+static bool is_complete(sc_trainer *t)
+{
+    sc_safetensors *file = NULL;
+    if (t->committed < t->config->train.steps ||
+        sc_safetensors_open(sc_run_dir_path(t->dir, "final/model.safetensors"), &file) != SC_OK)
+        return false;
+    const char *step = sc_safetensors_metadata(file, "step");
+    bool complete = step && strtoll(step, NULL, 10) == t->committed;
+    sc_safetensors_close(&file);
+    return complete;
+}
+
+static sc_status run(sc_trainer *t)
 {
     SC_TRY(prepare(t));
-    SC_TRY(gather(t));
-    sc_status status = train(t);
+    const char *final = sc_run_dir_path(t->dir, "final");
+    if (is_complete(t)) {
+        sc_progress_note(t->progress,
+                         "all %" PRId64 " steps are done already; the weights are in %s; a larger train.steps "
+                         "goes on, --fresh --force begins anew",
+                         t->committed, final);
+        return SC_OK;
+    }
+    sc_status status = gather(t);
+    if (status == SC_CANCELLED) { /* an orderly stop: nothing has been done that could be lost */
+        sc_progress_note(t->progress, "stopped before step %" PRId64 ": the workers had not come yet", t->committed + 1);
+        return SC_OK;
+    }
+    SC_TRY(status);
+    status = train_through(t);
     if (status != SC_OK)
         return SC_FAIL(status, "in step %" PRId64 ": %s", t->committed + 1, sc_status_message());
     if (t->committed < t->config->train.steps)
         sc_progress_note(t->progress, "stopped after step %" PRId64 " of %" PRId64, t->committed,
                          t->config->train.steps);
-    const char *final = sc_run_dir_path(t->dir, "final");
     SC_TRY(sc_weights_save(t->cluster, &t->model, sc_corpus_tokenizer(t->corpus), t->committed, final));
     char duration[32];
     sc_progress_duration(sc_clock_seconds_since(&t->clock, t->start_ns), duration, sizeof duration);
@@ -348,23 +293,26 @@ static sc_status run(trainer *t)
     return SC_OK;
 }
 
-static void clear(trainer *t, sc_status status)
+static void clear(sc_trainer *t, sc_status status)
 {
     char message[1024];
     snprintf(message, sizeof message, "%s", status == SC_OK ? "" : sc_status_message());
     if (t->cluster)
         sc_cluster_release(t->cluster, status == SC_OK ? "the run has ended" : "the run has failed");
     if (t->events)
-        check_event(sc_event_log_run_finished(t->events, t->committed, status, message,
-                                              sc_clock_seconds_since(&t->clock, t->start_ns)));
+        sc_trainer_check_event(sc_event_log_run_finished(t->events, t->committed, status, message,
+                                                         sc_clock_seconds_since(&t->clock, t->start_ns)));
+    sc_saver_destroy(&t->saver);
     sc_local_workers_destroy(&t->local);
     sc_cluster_destroy(&t->cluster);
     sc_progress_destroy(&t->progress);
     sc_event_log_close(&t->events);
     sc_run_dir_close(&t->dir);
-    for (int i = 0; i < N_PLANS; i++)
+    for (int i = 0; i < SC_N_PLANS; i++)
         sc_plan_destroy(&t->plans[i]);
     sc_hf_weights_close(&t->init);
+    sc_manifest_clear(&t->manifest);
+    free(t->checkpoint);
     sc_corpus_destroy(&t->corpus);
     free(t->slices);
     free(t->tokens);
@@ -377,7 +325,7 @@ static void clear(trainer *t, sc_status status)
 
 sc_status sc_trainer_run(const sc_trainer_options *options)
 {
-    trainer t = {
+    sc_trainer t = {
         .options = options,
         .config = options->config,
         .clock = sc_clock_system(),
@@ -385,6 +333,7 @@ sc_status sc_trainer_run(const sc_trainer_options *options)
         .B = (int)options->config->train.micro_batch_size,
         .T = sc_config_sequence_length(options->config),
         .M = sc_config_n_microbatches(options->config),
+        .next_sequence = 1,
     };
     t.start_ns = sc_clock_ns(&t.clock);
     sc_status status = run(&t);

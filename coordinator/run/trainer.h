@@ -1,18 +1,21 @@
 /* A training run from the config to the final weights: what `train` and `serve` share.
  *
- *   load the data -> open the run directory -> gather workers -> assign -> steps and evaluations -> fetch the weights
- *   -> release the workers
+ *   load the data -> open the run directory, find its newest checkpoint -> gather workers -> assign, load the state
+ *   -> steps and evaluations, checkpoints on the way -> fetch the weights -> release the workers
  *
  * A step:  RunStep goes to all; every stage runs its list and votes; the coordinator gives its verdict with ApplyStep, and
  * at once the next RunStep behind it; the step is committed when all have applied it. Micro-batches go out one item
  * ahead, so that no stage waits for them.
  *
- * The first SIGINT or SIGTERM ends the run after the step in progress, with the weights saved; the second at once.
+ * A worker that is lost is replaced (a local one is started again, `serve` waits for one to come), every stage goes back
+ * to the newest checkpoint, and the run goes on; what it ends with has the same bits.
+ *
+ * The first SIGINT or SIGTERM ends the run after the step in progress, with a checkpoint and the weights saved; the second at once.
  * Whatever happens, local workers are ended and the event log gets its last line. */
 #ifndef SC_TRAINER_H
 #define SC_TRAINER_H
 
-#include "proto/base/config.h"
+#include "coordinator/run/run_dir.h"
 
 #include <stdbool.h>
 
@@ -20,7 +23,8 @@ typedef struct sc_trainer_options {
     const sc_config *config; /* pipeline.workers is S */
     const char *listen;      /* `serve`: the endpoint to wait at; NULL: start S local workers */
     int threads;             /* per local worker; 0: a share of the cores */
-    const char *log_spec;    /* for local workers; NULL: from the environment */
+    sc_run_dir_mode run_dir_mode;
+    const char *log_spec; /* for local workers; NULL: from the environment */
 } sc_trainer_options;
 
 /* Prints progress and a closing line to standard output. Errors: whatever stopped the run, with a message for a person. */

@@ -55,6 +55,14 @@ typedef struct sc_config {
         int64_t workers; /* for `serve`: how many to wait for; `train --workers` sets it */
     } pipeline;
     struct {
+        int64_t every; /* steps; 0: none on the way */
+        int64_t keep;  /* complete ones that stay: 2 at least */
+        bool at_end;   /* after the last step, and when the run is stopped */
+    } checkpoint;
+    struct {
+        int64_t max_attempts; /* losses of workers in a row without a step in between */
+    } recovery;
+    struct {
         int64_t join_ms;        /* `serve`/`train`: how long to wait for all workers; 0 for ever */
         int64_t lease_ms;       /* a worker silent for so long is lost */
         int64_t call_ms;        /* deadline of a control call */

@@ -120,6 +120,12 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     WORD("pipeline.schedule", pipeline.schedule, schedules, "1f1b", "order of forward and backward"),
     INT("pipeline.workers", pipeline.workers, "1", 1, SC_MAX_STAGES, "stages; at most model.layers + 2"),
 
+    INT("checkpoint.every", checkpoint.every, "100", 0, MOST_STEPS, "steps between checkpoints; 0: none on the way"),
+    INT("checkpoint.keep", checkpoint.keep, "2", 2, 1000, "complete checkpoints that stay"),
+    BOOL("checkpoint.at_end", checkpoint.at_end, "true", "one more after the last step, or when the run is stopped"),
+    INT("recovery.max_attempts", recovery.max_attempts, "5", 0, 1000,
+        "losses of workers in a row, without a step in between, that a run survives"),
+
     INT("wire.join_ms", wire.join_ms, "60000", 0, DAY_MS, "wait for all workers to join; 0: for ever"),
     INT("wire.lease_ms", wire.lease_ms, "10000", 100, DAY_MS, "a worker silent for so long is lost"),
     INT("wire.call_ms", wire.call_ms, "30000", 100, DAY_MS, "deadline of a control call"),
@@ -130,8 +136,8 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     BOOL("log.json", log.json, "false", "log lines as JSON"),
 };
 
-const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run",      "model", "data", "train",
-                                                              "pipeline", "wire",  "log"};
+const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run",        "model",    "data", "train", "pipeline",
+                                                              "checkpoint", "recovery", "wire", "log"};
 
 int sc_config_find_key(const char *path)
 {

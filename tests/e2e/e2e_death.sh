@@ -1,7 +1,7 @@
-# A worker's death ends `train` with one clear line; nothing outlives the run, whatever ends it.
+# Without recovery a worker's death ends `train` with one clear line; nothing outlives the run, whatever ends it.
 . "$(dirname "$0")/lib.sh" "$@"
 write_config
-long=(--set train.steps=1000000 --set train.eval_every=0 --workers 3 --threads 1)
+long=(--set train.steps=1000000 --set train.eval_every=0 --set recovery.max_attempts=0 --workers 3 --threads 1)
 
 pids_of() { # the workers that a run's event log names, as host:pid
   sed -n 's/.*"worker_joined".*"name":"[^":]*:\([0-9]*\)".*/\1/p' "$1/events.jsonl"

@@ -10,7 +10,7 @@ export PATH="$bin:$PATH"
 export SC_LOG=warn
 
 # Nothing that a test started outlives it.
-trap 'jobs -p | xargs -r kill -9 2>/dev/null' EXIT
+trap 'jobs -p | xargs -r kill -9 2>/dev/null || :' EXIT
 
 fail() {
   echo "FAILED: $*" >&2

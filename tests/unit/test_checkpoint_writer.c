@@ -38,7 +38,7 @@ static void assert_no_sets(void)
 static void a_set_is_written_found_and_read(void **state)
 {
     (void)state;
-    char *path, *found;
+    char *path = NULL, *found = NULL;
     sc_manifest manifest;
     assert_int_equal(checkpoint_save(scratch_path, 12, tokenizer, &path), SC_OK);
     assert_string_equal(path, scratch_file("checkpoints/step-00000012"));
@@ -86,7 +86,7 @@ static void a_set_is_written_found_and_read(void **state)
 static void a_second_save_of_a_step_has_a_name_of_its_own(void **state)
 {
     (void)state;
-    char *path, *found;
+    char *path = NULL, *found = NULL;
     sc_manifest manifest;
     assert_int_equal(checkpoint_save(scratch_path, 5, tokenizer, NULL), SC_OK);
     for (int n = 2; n <= 11; n++) { /* ".10" comes after ".9" */
@@ -194,7 +194,7 @@ static void a_full_disk_fails_the_save_and_no_more(void **state)
 {
     (void)state;
     struct rlimit before, small;
-    char *path, *found;
+    char *path = NULL, *found = NULL;
     sc_manifest manifest;
     assert_int_equal(checkpoint_save(scratch_path, 1, tokenizer, NULL), SC_OK);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);

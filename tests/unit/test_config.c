@@ -131,7 +131,7 @@ static void a_mistake_names_file_line_key_and_what_is_allowed(void **state)
                                                        "validation_share");
     assert_string_equal(refused(DATA "modle: {layers: 2}"),
                         "dir/c.yaml:2: modle: unknown section (did you mean model?); allowed: run, model, data, train, "
-                        "pipeline, wire, log");
+                        "pipeline, checkpoint, recovery, wire, log");
     assert_string_equal(refused("run: {seed: 1}"), "dir/c.yaml: data.train: no training text is given; allowed: at "
                                                    "least one file, as in [text.txt]");
 }

@@ -39,12 +39,12 @@ static void a_second_coordinator_is_refused_and_named_the_first(void **state)
     snprintf(path, sizeof path, "%s/a/b", dir);
     sc_config *config = config_in(path);
     sc_run_dir *first = NULL, *second = NULL;
-    assert_int_equal(sc_run_dir_open(config, &first, NULL), SC_OK);
-    assert_int_equal(sc_run_dir_open(config, &second, NULL), SC_FAILED_PRECONDITION);
+    assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &first, NULL), SC_OK);
+    assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &second, NULL), SC_FAILED_PRECONDITION);
     snprintf(pid, sizeof pid, ":%d)", (int)getpid());
     assert_non_null(strstr(sc_status_message(), pid));
     sc_run_dir_close(&first);
-    assert_int_equal(sc_run_dir_open(config, &second, NULL), SC_OK);
+    assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &second, NULL), SC_OK);
     sc_run_dir_close(&second);
     sc_config_destroy(&config);
 }
@@ -58,7 +58,7 @@ static void an_earlier_run_is_moved_aside_never_overwritten(void **state)
     sc_run_dir *run = NULL;
     const char *moved_to = NULL;
     for (int i = 0; i < 3; i++) {
-        assert_int_equal(sc_run_dir_open(config, &run, &moved_to), SC_OK);
+        assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &run, &moved_to), SC_OK);
         assert_int_equal(i == 0, moved_to[0] == '\0');
         snprintf(text, sizeof text, "run %d\n", i);
         write_file(sc_run_dir_path(run, "events.jsonl"), text);
@@ -83,7 +83,7 @@ static void a_place_that_cannot_be_is_an_error(void **state)
     write_file(path, "x");
     sc_config *config = config_in(path);
     sc_run_dir *run = NULL;
-    assert_int_equal(sc_run_dir_open(config, &run, NULL), SC_INVALID);
+    assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &run, NULL), SC_INVALID);
     assert_non_null(strstr(sc_status_message(), path));
     sc_config_destroy(&config);
 }

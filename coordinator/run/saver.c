@@ -1,0 +1,303 @@
+#include "coordinator/run/saver.h"
+
+#include "coordinator/run/cluster_internal.h"
+#include "proto/base/log.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SC_LOG_SUBSYSTEM "saver"
+
+enum {
+    PIECE_BYTES = 4 << 20, /* as a parameter's stream */
+    WINDOW = 2,            /* calls in flight to each worker: training's messages share the connection */
+    MAX_QUEUED = 64 << 20, /* bytes that may wait for a slow disk before no more are asked for */
+    TENSOR_NAME_BYTES = SC_NAME_BYTES + 32,
+};
+
+/* One tensor of a worker's shard. */
+typedef struct item {
+    char parameter[SC_NAME_BYTES];
+    int moment;
+    uint64_t bytes;
+} item;
+
+typedef struct shard shard;
+
+typedef struct piece {
+    shard *of;
+    bool busy;
+    size_t item;
+    uint64_t offset;
+    size_t n;
+} piece;
+
+struct shard {
+    sc_saver *saver;
+    int rank;
+    item *items;
+    size_t n_items;
+    size_t next_item; /* to be asked for */
+    uint64_t next_offset;
+    piece window[WINDOW];
+};
+
+typedef enum phase { IDLE, SNAPSHOT, STREAM, WRITE } phase;
+
+struct sc_saver {
+    sc_saver_options options;
+    phase phase;
+    int S;
+    int n_snapshots; /* workers that have made theirs */
+    int n_in_flight;
+    shard *shards; /* [S] */
+    sc_checkpoint_writer *writer;
+    int64_t step;
+    uint64_t bytes, start_ns;
+};
+
+const char *sc_saver_tensor_name(const char *parameter, int moment, char *text, size_t text_bytes)
+{
+    static const char *const prefixes[] = {"", "optimizer.first_moment.", "optimizer.second_moment."};
+    snprintf(text, text_bytes, "%s%s", prefixes[moment], parameter);
+    return text;
+}
+
+sc_status sc_saver_new(const sc_saver_options *options, sc_saver **out)
+{
+    sc_saver *self = calloc(1, sizeof *self);
+    shard *shards = calloc((size_t)sc_cluster_n_workers(options->cluster), sizeof *shards);
+    if (!self || !shards) {
+        free(self);
+        free(shards);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the saver");
+    }
+    *self = (sc_saver){.options = *options, .S = sc_cluster_n_workers(options->cluster), .shards = shards};
+    *out = self;
+    return SC_OK;
+}
+
+static void clear(sc_saver *self)
+{
+    sc_checkpoint_writer_destroy(&self->writer);
+    for (int i = 0; i < self->S; i++) {
+        free(self->shards[i].items);
+        self->shards[i] = (shard){0};
+    }
+    self->phase = IDLE;
+    self->n_in_flight = self->n_snapshots = 0;
+}
+
+void sc_saver_destroy(sc_saver **self_p)
+{
+    sc_saver *self = *self_p;
+    if (!self)
+        return;
+    *self_p = NULL;
+    clear(self);
+    free(self->shards);
+    free(self);
+}
+
+void sc_saver_abort(sc_saver *self)
+{
+    if (self->phase != IDLE)
+        SC_WARN("the checkpoint of step %" PRId64 " is given up", self->step);
+    clear(self);
+}
+
+bool sc_saver_is_busy(const sc_saver *self)
+{
+    return self->phase != IDLE;
+}
+
+/* Tells how it ended and is idle again. */
+static void report(sc_saver *self, sc_status status)
+{
+    char message[1024], path[4096] = "";
+    snprintf(message, sizeof message, "%s", status == SC_OK ? "" : sc_status_message());
+    if (self->writer)
+        snprintf(path, sizeof path, "%s", sc_checkpoint_writer_path(self->writer));
+    sc_saved saved = {
+        .status = status,
+        .message = message,
+        .path = path,
+        .step = self->step,
+        .bytes = self->bytes,
+        .seconds = sc_clock_seconds_since(&self->options.clock, self->start_ns),
+    };
+    clear(self);
+    if (status == SC_OK)
+        sc_checkpoint_prune(self->options.dir, self->options.keep);
+    self->options.on_saved(self->options.context, &saved);
+}
+
+/* --- what a shard holds -------------------------------------------------------------------------------------------- */
+
+/* The tensors of the blocks of worker `rank`, each parameter once in the whole set: the tied matrix with the first that
+ * has it. */
+static sc_status list_items(sc_saver *self, const sc_assignment *a, int rank, int n_moments, bool *taken)
+{
+    shard *s = &self->shards[rank];
+    *s = (shard){.saver = self, .rank = rank};
+    s->items = calloc((size_t)sc_model_n_params(&a->model) * (size_t)(1 + n_moments), sizeof *s->items);
+    if (!s->items)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a shard's list");
+    for (int i = 0; i < WINDOW; i++)
+        s->window[i].of = s;
+    for (int v = rank; v < a->n_slices; v += self->S)
+        for (int b = a->slices[v].first_block; b < a->slices[v].first_block + a->slices[v].n_blocks; b++) {
+            int ordinals[SC_MAX_BLOCK_PARAMS], n = sc_model_block_params(&a->model, b, ordinals);
+            for (int i = 0; i < n; i++) {
+                sc_param param = sc_model_param(&a->model, ordinals[i]);
+                if (taken[ordinals[i]])
+                    continue;
+                taken[ordinals[i]] = true;
+                for (int moment = 0; moment <= n_moments; moment++) {
+                    char name[TENSOR_NAME_BYTES];
+                    item *it = &s->items[s->n_items++];
+                    memcpy(it->parameter, param.name, sizeof it->parameter);
+                    it->moment = moment;
+                    SC_TRY(sc_shape_bytes(&param.shape, SC_F32, &it->bytes));
+                    sc_saver_tensor_name(param.name, moment, name, sizeof name);
+                    SC_TRY(sc_checkpoint_writer_declare(self->writer, rank, name, &param.shape));
+                    self->bytes += it->bytes;
+                }
+            }
+        }
+    return SC_OK;
+}
+
+static sc_status prepare(sc_saver *self, const sc_assignment *a, const sc_manifest *manifest)
+{
+    int n_moments = manifest->optimizer == SC_ADAMW ? 2 : 1;
+    SC_TRY(sc_checkpoint_writer_new(self->options.dir, manifest, self->S, self->options.tokenizer, &self->writer));
+    bool *taken = calloc((size_t)sc_model_n_params(&a->model), sizeof *taken);
+    sc_status status = taken ? SC_OK : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a checkpoint");
+    for (int rank = 0; status == SC_OK && rank < self->S; rank++)
+        status = list_items(self, a, rank, n_moments, taken);
+    free(taken);
+    return status;
+}
+
+static void on_snapshot(void *context, int rank, const sc_result *result)
+{
+    (void)rank, (void)result;
+    sc_saver *self = context;
+    if (self->phase == SNAPSHOT && ++self->n_snapshots == self->S)
+        self->phase = STREAM;
+}
+
+sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest)
+{
+    if (self->phase != IDLE) {
+        SC_WARN("the checkpoint of step %" PRId64 " is left out: that of step %" PRId64
+                " is still being written; a larger checkpoint.every or a faster disk helps",
+                manifest->step, self->step);
+        return SC_OK;
+    }
+    self->step = manifest->step;
+    self->bytes = 0;
+    self->start_ns = sc_clock_ns(&self->options.clock);
+    sc_status status = prepare(self, assignment, manifest);
+    if (status != SC_OK) {
+        report(self, status);
+        return SC_OK;
+    }
+    self->phase = SNAPSHOT;
+    Stagecoach__V1__SnapshotRequest request = STAGECOACH__V1__SNAPSHOT_REQUEST__INIT;
+    request.generation = self->options.cluster->generation;
+    request.optimizer_step = (uint64_t)manifest->step;
+    for (int rank = 0; rank < self->S; rank++) /* it waits for its turn behind a step */
+        SC_TRY(sc_cluster_call(self->options.cluster, rank, "Snapshot", &request.base, NULL, UINT32_MAX, on_snapshot,
+                               self));
+    return SC_OK;
+}
+
+/* --- the stream ---------------------------------------------------------------------------------------------------- */
+
+static void on_piece(void *context, int rank, const sc_result *result)
+{
+    piece *p = context;
+    sc_saver *self = p->of->saver;
+    const item *it = &p->of->items[p->item];
+    char name[TENSOR_NAME_BYTES];
+    p->busy = false;
+    self->n_in_flight--;
+    if (self->phase != STREAM)
+        return;
+    if (!result->payload || sc_buffer_bytes(result->payload) != p->n) {
+        sc_cluster_fail(self->options.cluster, SC_DATA_LOSS, "worker %d sent another piece of %s than it was asked for",
+                        rank, it->parameter);
+        return;
+    }
+    sc_saver_tensor_name(it->parameter, it->moment, name, sizeof name);
+    /* An error is the thread's own, which sc_saver_turn finds. */
+    (void)sc_checkpoint_writer_piece(self->writer, p->of->rank, name, p->offset, result->payload);
+}
+
+static sc_status ask(sc_saver *self, shard *s, piece *p)
+{
+    const item *it = &s->items[s->next_item];
+    uint64_t left = it->bytes - s->next_offset;
+    p->item = s->next_item;
+    p->offset = s->next_offset;
+    p->n = (size_t)(left < PIECE_BYTES ? left : PIECE_BYTES);
+    s->next_offset += p->n;
+    if (s->next_offset == it->bytes) {
+        s->next_item++;
+        s->next_offset = 0;
+    }
+    Stagecoach__V1__ReadStateRequest request = STAGECOACH__V1__READ_STATE_REQUEST__INIT;
+    request.generation = self->options.cluster->generation;
+    request.name = (char *)it->parameter;
+    request.kind = (Stagecoach__V1__StateKind)it->moment;
+    request.offset = p->offset;
+    request.bytes = p->n;
+    request.snapshot = true;
+    p->busy = true;
+    self->n_in_flight++;
+    return sc_cluster_call(self->options.cluster, s->rank, "ReadState", &request.base, NULL,
+                           (uint32_t)self->options.cluster->options.config->wire.call_ms, on_piece, p);
+}
+
+static sc_status stream(sc_saver *self)
+{
+    bool all_asked = true;
+    for (int rank = 0; rank < self->S; rank++) {
+        shard *s = &self->shards[rank];
+        for (int i = 0; i < WINDOW && s->next_item < s->n_items; i++)
+            if (!s->window[i].busy && sc_checkpoint_writer_queued(self->writer) < MAX_QUEUED)
+                SC_TRY(ask(self, s, &s->window[i]));
+        all_asked = all_asked && s->next_item == s->n_items;
+    }
+    if (!all_asked || self->n_in_flight > 0)
+        return SC_OK;
+    self->phase = WRITE;
+    sc_status status = sc_checkpoint_writer_finish(self->writer);
+    if (status != SC_OK)
+        report(self, status);
+    return SC_OK;
+}
+
+sc_status sc_saver_turn(sc_saver *self)
+{
+    sc_status status;
+    bool ended = self->writer && self->phase >= STREAM && sc_checkpoint_writer_done(self->writer, &status);
+    if (ended && self->n_in_flight == 0) /* else the answers under way would find their pieces gone */
+        report(self, status);
+    else if (self->phase == STREAM && !ended)
+        SC_TRY(stream(self));
+    return SC_OK;
+}
+
+sc_status sc_saver_wait(sc_saver *self)
+{
+    while (self->phase != IDLE) {
+        SC_TRY(sc_saver_turn(self));
+        if (self->phase != IDLE)
+            SC_TRY(sc_cluster_poll(self->options.cluster));
+    }
+    return SC_OK;
+}

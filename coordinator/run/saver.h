@@ -1,0 +1,56 @@
+/* The saver: one checkpoint at a time, in the background of training.
+ *
+ *   idle -> snapshot: every worker copies its state into memory, in its turn between two steps
+ *        -> stream:   the pieces come over the wire, a few calls to each worker at a time, and go to the writer's thread
+ *        -> write:    the thread syncs, renames, hashes; the manifest comes last
+ *        -> idle
+ *
+ * A save that fails is told and does not end the run. What it keeps in memory is bounded: pieces in flight, and a limit on
+ * those that wait for the disk. Thread: the coordinator's. */
+#ifndef SC_SAVER_H
+#define SC_SAVER_H
+
+#include "coordinator/run/checkpoint.h"
+#include "coordinator/run/cluster.h"
+
+typedef struct sc_saver sc_saver;
+
+/* How a save ended. */
+typedef struct sc_saved {
+    sc_status status; /* with `message` if not SC_OK */
+    const char *message, *path;
+    int64_t step;
+    uint64_t bytes;
+    double seconds; /* from the snapshot on */
+} sc_saved;
+
+typedef struct sc_saver_options {
+    sc_clock clock;
+    sc_cluster *cluster; /* borrowed, as are the following */
+    const char *dir;     /* the run directory */
+    const sc_tokenizer *tokenizer;
+    int keep; /* complete sets that stay */
+    void *context;
+    void (*on_saved)(void *context, const sc_saved *saved);
+} sc_saver_options;
+
+sc_status sc_saver_new(const sc_saver_options *options, sc_saver **out);
+/* Gives up a save in progress. */
+void sc_saver_destroy(sc_saver **self_p);
+
+/* Begins a save of the state after manifest->step, which the last ApplyStep has just been sent for: call it behind that and
+ * before the next RunStep. If one is in progress still, the new one is left out and said so. Borrows the manifest.
+ * Errors: those of the cluster alone; a save that cannot begin is reported like one that failed. */
+sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest);
+/* A turn: asks for pieces, looks after the thread. Call it often. Errors: those of the cluster. */
+sc_status sc_saver_turn(sc_saver *self);
+bool sc_saver_is_busy(const sc_saver *self);
+/* Waits for the end of the save in progress. Errors: those of the cluster. */
+sc_status sc_saver_wait(sc_saver *self);
+/* After a loss of workers: the save in progress is given up. */
+void sc_saver_abort(sc_saver *self);
+
+/* The name of a moment in a shard: "optimizer.first_moment.<name>"; kind 0 is the parameter itself. Returns `text`. */
+const char *sc_saver_tensor_name(const char *parameter, int moment, char *text, size_t text_bytes);
+
+#endif

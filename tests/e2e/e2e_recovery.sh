@@ -1,0 +1,62 @@
+# kill -9 of any worker, again and again: the run goes on by itself and ends with the same bits, losses and weights.
+. "$(dirname "$0")/lib.sh" "$@"
+write_config
+steps=(--set train.steps=600 --set checkpoint.every=20 --set train.eval_every=200)
+expect 0 stagecoach train config.yaml "${steps[@]}" --workers 1 --run-dir calm
+numbers_by_step() { # the last line of each step counts: steps after the last checkpoint are repeated
+  grep -oE '"event":"step".*"lr"' "$1/events.jsonl" | sed -E 's/"time":"[^"]*",//' | tac | awk -F, '!seen[$2]++' | sort
+}
+last_pid() { # of worker $2 in run $1
+  grep "\"worker_joined\".*\"worker\":$2," "$1/events.jsonl" | tail -1 | sed 's/.*"name":"[^":]*:\([0-9]*\)".*/\1/'
+}
+
+stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir stormy >out 2>err &
+train=$!
+generation=1
+for round in "30 0" "130 3" "230 1" "330 2"; do
+  read -r step worker <<<"$round"
+  wait_for stormy/events.jsonl "\"event\":\"step\".*\"step\":$step,"
+  kill -9 "$(last_pid stormy "$worker")"
+  wait_for stormy/events.jsonl "\"event\":\"recovery\".*\"generation\":$((++generation)),"
+done
+wait $train || { cat out err >&2; fail "train did not survive"; }
+diff <(numbers_by_step calm) <(numbers_by_step stormy) || fail "the losses differ from the undisturbed run's"
+cmp calm/final/model.safetensors stormy/final/model.safetensors || fail "the weights differ from the undisturbed run's"
+[ "$(grep -c '"event":"worker_lost"' stormy/events.jsonl)" -eq 4 ] || fail "four losses were expected"
+says out 'was killed by signal 9' 'going on after step'
+expect 0 stagecoach verify stormy
+
+# `serve`: a worker that dies is replaced by one that comes; a frozen one is lost after its lease and comes back as new
+start_worker() { stagecoach-worker --coordinator "$endpoint" --threads 1 2>>"worker.err" & }
+stagecoach serve config.yaml "${steps[@]}" --workers 2 --listen 'tcp://127.0.0.1:*' --set wire.lease_ms=1000 \
+  --run-dir served >serve.out 2>serve.err &
+serve=$!
+wait_for serve.out 'waiting for 2 workers'
+endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' serve.out | head -1)
+start_worker; start_worker
+wait_for served/events.jsonl '"event":"step".*"step":50,'
+kill -9 "$(last_pid served 0)"
+start_worker
+wait_for served/events.jsonl '"event":"recovery".*"generation":2,'
+frozen=$(last_pid served 1)
+kill -STOP "$frozen"
+wait_for served/events.jsonl '"event":"worker_lost".*"worker":1,.*silent'
+kill -CONT "$frozen"
+wait $serve || { cat serve.out serve.err worker.err >&2; fail "serve did not survive"; }
+diff <(numbers_by_step calm) <(numbers_by_step served) || fail "serve: the losses differ"
+cmp calm/final/model.safetensors served/final/model.safetensors || fail "serve: the weights differ"
+
+# A worker that cannot stay is given up after recovery.max_attempts.
+stagecoach train config.yaml --set train.steps=1000000 --set recovery.max_attempts=1 --set checkpoint.every=0 --workers 2 \
+  --run-dir hopeless >out 2>err &
+train=$!
+wait_for hopeless/events.jsonl '"event":"step".*"step":2,'
+kill -9 "$(last_pid hopeless 0)"
+wait_for hopeless/events.jsonl '"event":"recovery"'
+kill -9 "$(last_pid hopeless 0)" 2>/dev/null || true
+code=0
+wait_or_kill() { timeout 60 tail --pid=$train -f /dev/null || { kill -9 $train; fail "train did not give up"; }; }
+wait_or_kill
+wait $train || code=$?
+[ $code -eq 1 ] || fail "train exited with $code instead of 1"
+says err 'recovery.max_attempts'
