@@ -35,7 +35,8 @@ static inline char *scratch_file(const char *name)
     static char paths[8][256];
     static unsigned next;
     char *path = paths[next++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", scratch_path, name);
+    if (snprintf(path, sizeof paths[0], "%s/%s", scratch_path, name) >= (int)sizeof paths[0])
+        abort();
     return path;
 }
 
