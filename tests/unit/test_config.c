@@ -382,6 +382,29 @@ static void what_is_printed_loads_to_the_same(void **state)
     sc_config_destroy(&b);
 }
 
+static void a_tokenizer_is_a_word_or_a_path(void **state)
+{
+    (void)state;
+    sc_config *a = accepted("data: {train: [t], tokenizer: byte}");
+    char *text = printed(a);
+    assert_string_equal(a->data.tokenizer, "byte");
+    assert_contains(text, "tokenizer: byte\n");
+    free(text);
+    sc_config_destroy(&a);
+    a = accepted("data: {train: [t], tokenizer: gpt2}");
+    char *here = getcwd(NULL, 0), wanted[4200];
+    text = printed(a);
+    assert_string_equal(a->data.tokenizer, "dir/gpt2");
+    snprintf(wanted, sizeof wanted, "tokenizer: \"%s/dir/gpt2\"\n", here);
+    assert_contains(text, wanted);
+    free(text);
+    free(here);
+    sc_config_destroy(&a);
+    a = accepted("data: {train: [t], tokenizer: ./byte}");
+    assert_string_equal(a->data.tokenizer, "dir/./byte");
+    sc_config_destroy(&a);
+}
+
 static void printing_makes_data_paths_absolute(void **state)
 {
     (void)state;
@@ -510,6 +533,7 @@ int main(void)
         cmocka_unit_test(a_wrong_set_is_named),
         cmocka_unit_test(a_missing_file_is_not_found),
         cmocka_unit_test(what_is_printed_loads_to_the_same),
+        cmocka_unit_test(a_tokenizer_is_a_word_or_a_path),
         cmocka_unit_test(printing_makes_data_paths_absolute),
         cmocka_unit_test(help_lists_every_key),
         cmocka_unit_test(init_brings_the_shape),
