@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static bool has_config(const char *dir)
@@ -30,16 +31,29 @@ static sc_status read_step(const char *dir, int64_t *step)
     return SC_OK;
 }
 
-/* "100, 200 and 250" of the run's steps, for a message. */
+static void add_step(int64_t step, int64_t *last, char *text, size_t text_bytes)
+{
+    size_t used = strlen(text);
+    if (step != *last)
+        snprintf(text + used, text_bytes - used, "%s%" PRId64, used ? ", " : "", step);
+    *last = step;
+}
+
+/* "100, 200, 250" of the run's steps, each once, for a message. */
 static void list_steps(const sc_checkpoint_list *list, int64_t final_step, char *text, size_t text_bytes)
 {
-    size_t used = 0;
+    int64_t last = -1; /* no step at all */
+    bool told_final = false;
     text[0] = '\0';
-    for (int i = list->n - 1; i >= 0 && used < text_bytes; i--)
-        if (list->steps[i] != final_step && (i == list->n - 1 || list->steps[i] != list->steps[i + 1]))
-            used += (size_t)snprintf(text + used, text_bytes - used, "%s%" PRId64, used ? ", " : "", list->steps[i]);
-    if (final_step >= 0 && used < text_bytes)
-        snprintf(text + used, text_bytes - used, "%s%" PRId64, used ? ", " : "", final_step);
+    for (int i = list->n - 1; i >= 0; i--) {
+        if (!told_final && final_step <= list->steps[i]) {
+            add_step(final_step, &last, text, text_bytes);
+            told_final = true;
+        }
+        add_step(list->steps[i], &last, text, text_bytes);
+    }
+    if (!told_final)
+        add_step(final_step, &last, text, text_bytes);
 }
 
 /* The list is sorted, the newest step first. `final` is "" where the run has no final weights. */

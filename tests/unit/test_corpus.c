@@ -167,9 +167,30 @@ static void shakespeare_has_its_known_numbers(void **state)
     sc_config_destroy(&config);
 }
 
+static void one_file_is_read_with_a_given_tokenizer(void **state)
+{
+    (void)state;
+    sc_tokenizer *tokenizer;
+    assert_int_equal(sc_tokenizer_new_byte(&tokenizer), SC_OK);
+    write_text("a", "xy");
+    assert_int_equal(sc_corpus_load_file(scratch_file("a"), tokenizer, &corpus), SC_OK);
+    sc_tokens tokens = sc_corpus_train(corpus); /* fewer than any window: all the same */
+    assert_int_equal(tokens.n, 2);
+    assert_int_equal(token_at(&tokens, 1), 'y');
+    assert_int_equal(sc_corpus_validation(corpus).n, 0);
+    sc_corpus_destroy(&corpus);
+    write_text("a", "");
+    assert_int_equal(sc_corpus_load_file(scratch_file("a"), tokenizer, &corpus), SC_INVALID);
+    assert_null(corpus);
+    assert_int_equal(sc_corpus_load_file(scratch_file("none"), tokenizer, &corpus), SC_NOT_FOUND);
+    assert_int_equal(sc_tokenizer_vocab(tokenizer), 256); /* still there: it was only borrowed */
+    sc_tokenizer_destroy(&tokenizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_file_is_read_with_a_given_tokenizer),
         cmocka_unit_test(files_are_joined_in_order_and_the_tail_is_kept_back),
         cmocka_unit_test(validation_may_have_files_of_its_own),
         cmocka_unit_test(a_vocabulary_beyond_16_bits_is_stored_wide),
