@@ -6,6 +6,11 @@
 
 sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
 {
+    if (self->model.vocab != 0 && self->model.vocab < vocab && self->model.init)
+        return SC_FAIL(SC_INVALID,
+                       "%s: data.tokenizer has %d tokens, but the model in %s only %" PRId64
+                       "; take the tokenizer that belongs to it",
+                       self->path, vocab, self->model.init, self->model.vocab);
     if (self->model.vocab != 0 && self->model.vocab < vocab)
         return SC_FAIL(SC_INVALID,
                        "%s: model.vocab: %" PRId64

@@ -438,8 +438,8 @@ static void init_brings_the_shape(void **state)
     assert_int_equal(told.context, 32);
     assert_int_equal(told.vocab, 260);
     assert_true(told.norm_epsilon == 2e-5f && told.dropout == 0.25f);
-    assert_int_equal(sc_config_model(c, 261, &told), SC_INVALID); /* a tokenizer with more */
-    assert_contains(sc_status_message(), "model.vocab");
+    assert_int_equal(sc_config_model(c, 261, &told), SC_INVALID);
+    assert_contains(sc_status_message(), "data.tokenizer has 261 tokens, but the model in dir/gpt2 only 260");
     sc_config_destroy(&c);
 
     c = accepted(DATA "model: {init: gpt2, heads: 2, norm_epsilon: 1.0e-6, vocab: 300}");
