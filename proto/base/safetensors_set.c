@@ -54,7 +54,7 @@ static sc_status open_file(sc_safetensors_set *self, const char *name, const sc_
                                                                                          : out_of_memory(self->dir);
 }
 
-/* `capacity` places are there already. */
+/* Makes room for `capacity` places. */
 static sc_status reserve(sc_safetensors_set *self, size_t capacity)
 {
     sc_safetensors_place *places = realloc(self->places, (capacity + 1) * sizeof *places);
