@@ -105,8 +105,6 @@ static sc_status prepare(sc_trainer *t)
     t->batches = sc_batches_of(t->config, t->corpus);
     SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_corpus_tokenizer(t->corpus)), &t->model));
     SC_TRY(make_plans(t));
-    if (t->config->model.init)
-        SC_TRY(open_init(t));
 
     sc_tokens train = sc_corpus_train(t->corpus);
     t->identity = (sc_run_identity){.model = t->model, .seed = (uint64_t)t->config->run.seed, .config = t->config};
@@ -114,6 +112,8 @@ static sc_status prepare(sc_trainer *t)
     const char *moved_to;
     SC_TRY(sc_run_dir_open(t->config, t->options->run_dir_mode, &t->dir, &moved_to));
     SC_TRY(find_checkpoint(t));
+    if (t->config->model.init && !t->checkpoint)
+        SC_TRY(open_init(t));
     SC_TRY(sc_run_dir_write_config(t->dir, t->config));
     SC_TRY(sc_event_log_open(sc_run_dir_path(t->dir, "events.jsonl"), &t->events));
     sc_progress_options progress = {
@@ -276,7 +276,8 @@ static sc_status run(sc_trainer *t)
     }
     sc_status status = gather(t);
     if (status == SC_CANCELLED) { /* an orderly stop: nothing has been done that could be lost */
-        sc_progress_note(t->progress, "stopped before step %" PRId64 ": the workers had not come yet", t->committed + 1);
+        sc_progress_note(t->progress, "stopped before step %" PRId64 ": the workers had not come yet",
+                         t->committed + 1);
         return SC_OK;
     }
     SC_TRY(status);
