@@ -375,6 +375,7 @@ sc_status sc_cluster_recover(sc_cluster *self)
 {
     self->failure = SC_OK;
     self->failure_is_loss = false;
+    self->n_recoveries++; /* answers of survivors may still be under way, to who does not wait for them any more */
     for (int i = 0; self->supervisor && i < self->n_workers; i++)
         if (sc_supervisor_pid(self->supervisor, i) == 0)
             SC_TRY(sc_supervisor_start(self->supervisor, i));
@@ -386,7 +387,7 @@ sc_status sc_cluster_recover(sc_cluster *self)
 /* A call in flight: what is needed to know whether its answer still matters. */
 typedef struct asked {
     sc_cluster *cluster;
-    uint64_t generation;
+    uint64_t generation, n_recoveries;
     int rank;
     const char *method; /* a literal of the caller's */
     sc_answer_fn answer;
@@ -399,7 +400,8 @@ static void on_answer(void *context, sc_peer *peer, const sc_result *result)
     asked a = *(asked *)context;
     free(context);
     sc_cluster *self = a.cluster;
-    if (self->failure != SC_OK || self->releasing || a.generation != self->generation)
+    if (self->failure != SC_OK || self->releasing || a.generation != self->generation ||
+        a.n_recoveries != self->n_recoveries)
         return;
     const char *name = self->members[a.rank].seen.name, *code = sc_status_name(result->status);
     switch (result->status) {
@@ -427,7 +429,7 @@ sc_status sc_cluster_call(sc_cluster *self, int rank, const char *method, const 
             return SC_FAIL(self->failure, "%s", self->failure_message);
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a call to worker %d", rank);
     }
-    *a = (asked){self, self->generation, rank, method, answer, context};
+    *a = (asked){self, self->generation, self->n_recoveries, rank, method, answer, context};
     /* Assign is not bound to a generation: it is what brings the new one. */
     uint64_t generation = strcmp(method, "Assign") == 0 ? 0 : self->generation;
     sc_status status = sc_peer_call(self->members[rank].peer, &stagecoach__v1__stage_worker__descriptor, method,

@@ -36,6 +36,7 @@ struct sc_cluster {
     int n_stop_signals;
     uint64_t run;
     uint64_t generation;
+    uint64_t n_recoveries;
     bool releasing; /* deaths and silence are as they should be */
     sc_status failure;
     bool failure_is_loss; /* of workers: others may take their place */
@@ -62,8 +63,8 @@ void sc_cluster_lose(sc_cluster *self, int rank, const char *format, ...) __attr
 /* An answer that is as it should be. */
 typedef void (*sc_answer_fn)(void *context, int rank, const sc_result *result);
 /* Calls one method of StageWorker at a worker. An answer that is an error is kept as the cluster's failure, naming worker
- * and method; after a failure, and when the generation has moved on, no answer is delivered any more: `context` need
- * live no longer than that. Takes `payload`. */
+ * and method; after a failure, from before a recovery, and when the generation has moved on, no answer is delivered any
+ * more: `context` need live no longer than that. Takes `payload`. */
 sc_status sc_cluster_call(sc_cluster *self, int rank, const char *method, const ProtobufCMessage *request,
                           sc_buffer *payload, uint32_t deadline_ms, sc_answer_fn answer, void *context);
 

@@ -46,6 +46,20 @@ wait $serve || { cat serve.out serve.err worker.err >&2; fail "serve did not sur
 diff <(numbers_by_step calm) <(numbers_by_step served) || fail "serve: the losses differ"
 cmp calm/final/model.safetensors served/final/model.safetensors || fail "serve: the weights differ"
 
+# Losses while a checkpoint streams: survivors' pieces are still under way when it is given up.
+stagecoach train config.yaml --set model.layers=6 --set model.heads=8 --set model.hidden=256 --set train.steps=1000000 \
+  --set train.eval_every=0 --set checkpoint.every=1 --workers 5 --threads 1 --run-dir streaming >out 2>err &
+train=$!
+for generation in $(seq 2 11); do
+  wait_for streaming/events.jsonl "\"event\":\"step\".*\"step\":$((4 * generation)),"
+  kill -0 $train 2>/dev/null || break
+  kill -9 "$(last_pid streaming $((generation % 5)))"
+  wait_for streaming/events.jsonl "\"event\":\"recovery\".*\"generation\":$generation,"
+done
+kill -TERM $train
+wait $train || { cat out err >&2; fail "train did not survive losses while it saved"; }
+expect 0 stagecoach verify streaming
+
 # A worker that cannot stay is given up after recovery.max_attempts.
 stagecoach train config.yaml --set train.steps=1000000 --set recovery.max_attempts=1 --set checkpoint.every=0 --workers 2 \
   --run-dir hopeless >out 2>err &
