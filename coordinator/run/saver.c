@@ -55,6 +55,8 @@ struct sc_saver {
     sc_checkpoint_writer *writer;
     int64_t step;
     uint64_t bytes, start_ns;
+    uint64_t asked_bytes;
+    double spread_seconds;
 };
 
 const char *sc_saver_tensor_name(const char *parameter, int moment, char *text, size_t text_bytes)
@@ -189,7 +191,8 @@ static void on_snapshot(void *context, int rank, const sc_result *result)
         self->phase = STREAM;
 }
 
-sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest)
+sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest,
+                         double spread_seconds)
 {
     if (self->phase != IDLE) {
         SC_WARN("the checkpoint of step %" PRId64 " is left out: that of step %" PRId64
@@ -198,7 +201,8 @@ sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const 
         return SC_OK;
     }
     self->step = manifest->step;
-    self->bytes = 0;
+    self->bytes = self->asked_bytes = 0;
+    self->spread_seconds = spread_seconds;
     self->start_ns = sc_clock_ns(&self->options.clock);
     sc_status status = prepare(self, assignment, manifest);
     if (status != SC_OK) {
@@ -257,9 +261,20 @@ static sc_status ask(sc_saver *self, shard *s, piece *p)
     request.bytes = p->n;
     request.snapshot = true;
     p->busy = true;
+    self->asked_bytes += p->n;
     self->n_in_flight++;
     return sc_cluster_call(self->options.cluster, s->rank, "ReadState", &request.base, NULL,
                            (uint32_t)self->options.cluster->options.config->wire.call_ms, on_piece, p);
+}
+
+/* Whether one more piece may be asked for: the disk keeps up, and the stream is not ahead of its time. */
+static bool may_ask(sc_saver *self)
+{
+    double part = self->spread_seconds > 0
+                      ? sc_clock_seconds_since(&self->options.clock, self->start_ns) / self->spread_seconds
+                      : 1;
+    return sc_checkpoint_writer_queued(self->writer) < MAX_QUEUED &&
+           (part >= 1 || (double)self->asked_bytes <= part * (double)self->bytes);
 }
 
 static sc_status stream(sc_saver *self)
@@ -268,7 +283,7 @@ static sc_status stream(sc_saver *self)
     for (int rank = 0; rank < self->S; rank++) {
         shard *s = &self->shards[rank];
         for (int i = 0; i < WINDOW && s->next_item < s->n_items; i++)
-            if (!s->window[i].busy && sc_checkpoint_writer_queued(self->writer) < MAX_QUEUED)
+            if (!s->window[i].busy && may_ask(self))
                 SC_TRY(ask(self, s, &s->window[i]));
         all_asked = all_asked && s->next_item == s->n_items;
     }
@@ -294,6 +309,7 @@ sc_status sc_saver_turn(sc_saver *self)
 
 sc_status sc_saver_wait(sc_saver *self)
 {
+    self->spread_seconds = 0;
     while (self->phase != IDLE) {
         SC_TRY(sc_saver_turn(self));
         if (self->phase != IDLE)

@@ -40,12 +40,14 @@ void sc_saver_destroy(sc_saver **self_p);
 
 /* Begins a save of the state after manifest->step, which the last ApplyStep has just been sent for: call it behind that and
  * before the next RunStep. If one is in progress still, the new one is left out and said so. Borrows the manifest.
+ * The stream is spread evenly over `spread_seconds`, so that training feels little of it; 0: as fast as it goes.
  * Errors: those of the cluster alone; a save that cannot begin is reported like one that failed. */
-sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest);
+sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest,
+                         double spread_seconds);
 /* A turn: asks for pieces, looks after the thread. Call it often. Errors: those of the cluster. */
 sc_status sc_saver_turn(sc_saver *self);
 bool sc_saver_is_busy(const sc_saver *self);
-/* Waits for the end of the save in progress. Errors: those of the cluster. */
+/* Waits for the end of the save in progress, which need not spare training any more. Errors: those of the cluster. */
 sc_status sc_saver_wait(sc_saver *self);
 /* After a loss of workers: the save in progress is given up. */
 void sc_saver_abort(sc_saver *self);

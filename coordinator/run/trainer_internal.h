@@ -43,7 +43,9 @@ typedef struct sc_trainer {
     char *checkpoint;       /* the newest set, NULL: none */
     sc_manifest manifest;   /* of that set */
     int64_t committed;      /* the last step that all stages have applied */
+    double step_seconds;    /* of the last step; 0 before there was one */
     int64_t saved;          /* the last step whose checkpoint is complete */
+    bool stopped_waiting;   /* a stop was asked for while lost workers had not come back */
     uint64_t next_sequence; /* of the items: never one that was used */
     double eval_sum;        /* of the evaluation in progress: losses of its runs */
 } sc_trainer;

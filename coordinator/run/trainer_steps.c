@@ -53,6 +53,7 @@ static void commit(sc_trainer *t, const sc_step_item *item, const sc_verdict *ve
     double seconds = (double)(now - t->commit_ns) * 1e-9;
     t->commit_ns = now;
     t->committed = item->step;
+    t->step_seconds = seconds;
     sc_event_step event = {
         .step = item->step,
         .loss = verdict->loss,
@@ -91,12 +92,19 @@ static void take_times(sc_trainer *t, const sc_step_result *result)
     }
 }
 
+/* A checkpoint on the way is streamed over a quarter of the time to the next: its cost is spread thin, and it is there in
+ * good time. */
+static double spread_of_saves(const sc_trainer *t)
+{
+    return 0.25 * (double)t->config->checkpoint.every * t->step_seconds;
+}
+
 /* Begins a checkpoint of the state after `step`, whose ApplyStep has been sent. */
-static sc_status save(sc_trainer *t, int64_t step)
+static sc_status save(sc_trainer *t, int64_t step, double spread_seconds)
 {
     sc_manifest manifest;
     SC_TRY(sc_resume_describe(&t->identity, t->plans[SC_PLAN_OF_STEPS], step, &manifest));
-    sc_status status = sc_saver_begin(t->saver, &t->assignment, &manifest);
+    sc_status status = sc_saver_begin(t->saver, &t->assignment, &manifest, spread_seconds);
     sc_manifest_clear(&manifest);
     return status;
 }
@@ -113,7 +121,8 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
     double lr = sc_lr_at(t->config, item->step);
     SC_TRY(sc_cluster_apply(t->cluster, item->sequence, verdict.grad_scale, (float)lr));
     if (next && t->config->checkpoint.every > 0 && item->step % t->config->checkpoint.every == 0)
-        SC_TRY(save(t, item->step)); /* a snapshot comes before the next step in every worker's queue */
+        SC_TRY(save(t, item->step,
+                    spread_of_saves(t))); /* a snapshot comes before the next step in every worker's queue */
     if (next)
         SC_TRY(start_item(t, next));
     SC_TRY(sc_cluster_wait_applied(t->cluster, item->sequence));
@@ -143,7 +152,7 @@ static sc_status save_last(sc_trainer *t)
     SC_TRY(sc_saver_wait(t->saver));
     if (!t->config->checkpoint.at_end || t->saved == t->committed)
         return SC_OK;
-    SC_TRY(save(t, t->committed));
+    SC_TRY(save(t, t->committed, 0));
     return sc_saver_wait(t->saver);
 }
 
