@@ -52,6 +52,8 @@ void sc_cluster_lose(sc_cluster *self, int rank, const char *format, ...)
         SC_WARN("%s", message);
         return;
     }
+    if (!m->peer && self->failure != SC_OK)
+        SC_ERROR("%s", message); /* one more that had not joined: no other word of it would be said */
     keep_failure(self, SC_UNAVAILABLE, true, message);
     if (!m->peer)
         return;
@@ -72,8 +74,7 @@ static void on_child_signal(sc_cluster *self)
     char report[1024];
     if (!self->supervisor)
         return;
-    sc_supervisor_reap(self->supervisor, &rank, report, sizeof report);
-    if (rank >= 0)
+    while (sc_supervisor_reap(self->supervisor, &rank, report, sizeof report), rank >= 0)
         sc_cluster_lose(self, rank, "%s", report);
 }
 
@@ -218,12 +219,18 @@ static void handle_leave(Stagecoach__V1__Coordinator_Service *service, const Sta
         sc_cluster_lose(self, rank, "worker %d (%s) left the run: %s", rank, self->members[rank].seen.name, reason);
 }
 
-/* Any traffic renews a lease; the worker's Progress calls see to it that there is some. */
+/* Any traffic renews a lease; the worker's Progress calls see to it that there is some. A coordinator that was itself away
+ * (stopped by Ctrl-Z, a machine that slept, a slow disk) has not listened: all leases begin anew. */
 static void check_leases(sc_cluster *self)
 {
     if (self->releasing)
         return;
-    uint64_t lease_ms = (uint64_t)self->options.config->wire.lease_ms;
+    uint64_t lease_ms = (uint64_t)self->options.config->wire.lease_ms, now_ms = sc_clock_ms(&self->options.clock);
+    if (now_ms - self->looked_at_ms > lease_ms / 2 + TICK_MS)
+        self->listening_since_ms = now_ms;
+    self->looked_at_ms = now_ms;
+    if (now_ms - self->listening_since_ms <= lease_ms)
+        return;
     for (int i = 0; i < self->n_workers; i++) {
         const member *m = &self->members[i];
         uint64_t silent_ms = m->peer ? sc_peer_silent_ms(m->peer) : 0;
@@ -376,9 +383,12 @@ sc_status sc_cluster_recover(sc_cluster *self)
     self->failure = SC_OK;
     self->failure_is_loss = false;
     self->n_recoveries++; /* answers of survivors may still be under way, to who does not wait for them any more */
-    for (int i = 0; self->supervisor && i < self->n_workers; i++)
-        if (sc_supervisor_pid(self->supervisor, i) == 0)
-            SC_TRY(sc_supervisor_start(self->supervisor, i));
+    for (int i = 0; self->supervisor && i < self->n_workers; i++) {
+        if (self->members[i].peer)
+            continue;
+        sc_supervisor_kill(self->supervisor, i); /* frozen, or on a way of its own: it may never come back */
+        SC_TRY(sc_supervisor_start(self->supervisor, i));
+    }
     return sc_cluster_gather(self);
 }
 

@@ -65,8 +65,9 @@ sc_status sc_cluster_gather(sc_cluster *self);
 
 /* Whether what went wrong is the loss of workers, which sc_cluster_recover can make good. */
 bool sc_cluster_can_recover(const sc_cluster *self);
-/* After a loss: starts local workers again that ended, and waits until all ranks are taken, as sc_cluster_gather does. The
- * survivors keep their processes and connections. What was in flight is forgotten; sc_cluster_assign comes next. */
+/* After a loss: starts the lost local workers again (one that is frozen is killed), and waits until all ranks are taken, as
+ * sc_cluster_gather does. The survivors keep their processes and connections. What was in flight is forgotten;
+ * sc_cluster_assign comes next. */
 sc_status sc_cluster_recover(sc_cluster *self);
 
 /* What every worker is told before the first step. */

@@ -37,7 +37,8 @@ struct sc_cluster {
     uint64_t run;
     uint64_t generation;
     uint64_t n_recoveries;
-    bool releasing; /* deaths and silence are as they should be */
+    uint64_t looked_at_ms, listening_since_ms; /* leases: the last look; no gap between looks since then */
+    bool releasing;                            /* deaths and silence are as they should be */
     sc_status failure;
     bool failure_is_loss; /* of workers: others may take their place */
     char failure_message[1024];

@@ -86,10 +86,11 @@ static sc_status finish_piece(sc_cluster *self, const char *name, sc_piece *p, s
     return status;
 }
 
-/* A source or sink that fails ends the run's traffic: pieces of the stream are still under way. */
+/* A source or sink that fails ends the run's traffic: pieces of the stream are still under way. What the cluster keeps
+ * already, as a worker's loss, stays what it is. */
 static sc_status end_stream(sc_cluster *self, sc_status status)
 {
-    if (status != SC_OK)
+    if (status != SC_OK && self->failure == SC_OK)
         sc_cluster_fail(self, status, "%s", sc_status_message());
     return status;
 }

@@ -190,14 +190,9 @@ void sc_supervisor_reap(sc_supervisor *self, int *index, char *report, size_t re
         self->children[i].pid = 0;
         if (self->exit_expected && WIFEXITED(state) && WEXITSTATUS(state) == 0)
             continue;
-        if (*index < 0) {
-            *index = i;
-            describe_end(self, i, pid, state, report, report_bytes);
-        } else { /* a second death in the same moment: the first is the one reported */
-            char more[TAIL_BYTES * 3];
-            describe_end(self, i, pid, state, more, sizeof more);
-            SC_ERROR("%s", more);
-        }
+        *index = i;
+        describe_end(self, i, pid, state, report, report_bytes);
+        return;
     }
 }
 
@@ -209,6 +204,17 @@ void sc_supervisor_expect_exit(sc_supervisor *self)
 pid_t sc_supervisor_pid(const sc_supervisor *self, int index)
 {
     return self->children[index].pid;
+}
+
+void sc_supervisor_kill(sc_supervisor *self, int index)
+{
+    child *c = &self->children[index];
+    if (c->pid == 0)
+        return;
+    kill(c->pid, SIGKILL);
+    while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    c->pid = 0;
 }
 
 int sc_supervisor_n_alive(const sc_supervisor *self)

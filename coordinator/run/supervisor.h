@@ -34,10 +34,13 @@ void sc_supervisor_destroy(sc_supervisor **self_p, int grace_ms);
 /* Starts worker `index`. Errors: SC_UNAVAILABLE. */
 sc_status sc_supervisor_start(sc_supervisor *self, int index);
 /* Reaps children that ended. If one did that was not expected to, its index is in *index and *report holds one line:
- * pid, exit code or signal, the last lines of its log and where the log is; else *index is -1. Call on SIGCHLD. */
+ * pid, exit code or signal, the last lines of its log and where the log is; else *index is -1. Call on SIGCHLD, until it
+ * is -1: several may have ended. */
 void sc_supervisor_reap(sc_supervisor *self, int *index, char *report, size_t report_bytes);
 /* From now on an exit with code 0 is as it should be. */
 void sc_supervisor_expect_exit(sc_supervisor *self);
+/* Ends a worker at once, one that is frozen too, and reaps it; nothing if it does not run. */
+void sc_supervisor_kill(sc_supervisor *self, int index);
 /* 0 if it does not run. */
 pid_t sc_supervisor_pid(const sc_supervisor *self, int index);
 /* How many still run. */

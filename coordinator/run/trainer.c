@@ -207,7 +207,9 @@ static sc_status recover(sc_trainer *t)
     uint64_t start = sc_clock_ns(&t->clock);
     sc_saver_abort(t->saver);
     SC_TRY(find_checkpoint(t));
-    SC_TRY(sc_cluster_recover(t->cluster));
+    sc_status status = sc_cluster_recover(t->cluster);
+    t->stopped_waiting = status == SC_CANCELLED;
+    SC_TRY(status);
     double rejoin_seconds = sc_clock_seconds_since(&t->clock, start);
     start = sc_clock_ns(&t->clock);
     SC_TRY(restore(t));
@@ -225,7 +227,17 @@ static sc_status recover(sc_trainer *t)
     return SC_OK;
 }
 
-/* Trains to the end, whatever workers are lost on the way; gives up after recovery.max_attempts losses without progress. */
+static sc_status train_and_keep_weights(sc_trainer *t)
+{
+    sc_status status = sc_trainer_train(t);
+    if (status != SC_OK)
+        return SC_FAIL(status, "in step %" PRId64 ": %s", t->committed + 1, sc_status_message());
+    return sc_weights_save(t->cluster, &t->model, sc_corpus_tokenizer(t->corpus), t->committed,
+                           sc_run_dir_path(t->dir, "final"));
+}
+
+/* Trains to the end, weights and all, whatever workers are lost on the way; gives up after recovery.max_attempts losses
+ * without progress. */
 static sc_status train_through(sc_trainer *t)
 {
     int64_t best = t->committed;
@@ -233,7 +245,7 @@ static sc_status train_through(sc_trainer *t)
     sc_status status = restore(t);
     for (;;) {
         if (status == SC_OK)
-            status = sc_trainer_train(t);
+            status = train_and_keep_weights(t);
         if (status == SC_OK || !sc_cluster_can_recover(t->cluster))
             return status;
         if (t->committed > best)
@@ -282,12 +294,17 @@ static sc_status run(sc_trainer *t)
     }
     SC_TRY(status);
     status = train_through(t);
-    if (status != SC_OK)
-        return SC_FAIL(status, "in step %" PRId64 ": %s", t->committed + 1, sc_status_message());
+    if (t->stopped_waiting) {
+        sc_progress_note(t->progress,
+                         "stopped while lost workers had not come back: the newest checkpoint is of step %" PRId64
+                         ", and the run can go on from there",
+                         t->committed);
+        return SC_OK;
+    }
+    SC_TRY(status);
     if (t->committed < t->config->train.steps)
         sc_progress_note(t->progress, "stopped after step %" PRId64 " of %" PRId64, t->committed,
                          t->config->train.steps);
-    SC_TRY(sc_weights_save(t->cluster, &t->model, sc_corpus_tokenizer(t->corpus), t->committed, final));
     char duration[32];
     sc_progress_duration(sc_clock_seconds_since(&t->clock, t->start_ns), duration, sizeof duration);
     sc_progress_note(t->progress, "%" PRId64 " steps in %s; the weights are in %s", t->committed, duration, final);

@@ -60,6 +60,51 @@ kill -TERM $train
 wait $train || { cat out err >&2; fail "train did not survive losses while it saved"; }
 expect 0 stagecoach verify streaming
 
+# `train` replaces a frozen worker of its own; a coordinator that was itself stopped for a while counts nobody as lost.
+stagecoach train config.yaml --set train.steps=100000000 --set checkpoint.every=20 --set train.eval_every=0 \
+  --set wire.lease_ms=1000 --workers 2 --threads 1 --run-dir frozen >out 2>err &
+train=$!
+wait_for frozen/events.jsonl '"event":"step".*"step":30,'
+kill -STOP "$(last_pid frozen 1)"
+wait_for frozen/events.jsonl '"event":"recovery".*"generation":2,'
+says out 'worker 1' 'silent'
+kill -STOP $train
+sleep 2.5
+kill -CONT $train
+sleep 1.5
+[ "$(grep -c '"event":"worker_lost"' frozen/events.jsonl)" -eq 1 ] || fail "a stopped coordinator lost workers"
+kill -TERM $train
+wait $train || { cat out err >&2; fail "train did not survive a frozen worker"; }
+
+# A stop that comes while `serve` waits for a lost worker's successor is an orderly one.
+stagecoach serve config.yaml --set train.steps=100000000 --set checkpoint.every=20 --set train.eval_every=0 \
+  --workers 1 --listen 'tcp://127.0.0.1:*' --set wire.lease_ms=1000 --run-dir waiting >serve.out 2>serve.err &
+serve=$!
+wait_for serve.out 'waiting for 1 worker'
+endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' serve.out | head -1)
+start_worker
+wait_for waiting/events.jsonl '"event":"step".*"step":50,'
+kill -9 "$(last_pid waiting 0)"
+wait_for waiting/events.jsonl '"event":"worker_lost"'
+kill -TERM $serve
+wait $serve || { cat serve.out serve.err >&2; fail "serve did not stop in order"; }
+says serve.out 'stopped while lost workers had not come back'
+
+# A worker lost while the state is being loaded, and one while the final weights are collected, are losses as any other.
+stagecoach train config.yaml --set model.layers=6 --set model.heads=8 --set model.hidden=512 --set train.steps=6 \
+  --set train.eval_every=0 --set checkpoint.every=2 --workers 3 --threads 1 --run-dir unlucky >out 2>err &
+train=$!
+wait_for unlucky/events.jsonl '"event":"checkpoint".*"step":2,'
+first=$(last_pid unlucky 0) second=$(last_pid unlucky 2) third=$(last_pid unlucky 1)
+kill -9 "$first"
+wait_for unlucky/events.jsonl '"event":"worker_joined".*"worker":0,.*"generation":2'
+kill -9 "$second"
+wait_for unlucky/events.jsonl '"event":"checkpoint".*"step":6,'
+kill -9 "$third"
+wait $train || { cat out err >&2; fail "train did not survive losses while state was under way"; }
+[ "$(grep -c '"event":"worker_lost"' unlucky/events.jsonl)" -eq 3 ] || fail "three losses were expected"
+expect 0 stagecoach verify unlucky
+
 # A worker that cannot stay is given up after recovery.max_attempts.
 stagecoach train config.yaml --set train.steps=1000000 --set recovery.max_attempts=1 --set checkpoint.every=0 --workers 2 \
   --run-dir hopeless >out 2>err &
