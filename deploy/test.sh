@@ -6,22 +6,23 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 deploy/setup.sh --tests
 
+# PRESET [CTEST-ARGUMENT...]: builds; runs what the arguments select.
 run() {
-  local preset=$1; shift
+  local preset=$1
+  shift
   echo "== $preset"
   deploy/build.sh "$preset"
-  [ $# -eq 0 ] || ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"
+  [ $# -eq 0 ] || ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
 }
 
 for preset in "${@:-release asan tsan fuzz cuda}"; do
   for name in $preset; do
     case $name in
-      release) run release ;;&
-      release) ctest --test-dir build/release --output-on-failure --no-tests=error ;;
+      release) run release -L '.' ;;
       asan)    run asan -L 'unit|sim|backend|e2e' ;;
       tsan)    run tsan -L 'unit|sim|e2e' ;;
       fuzz)    run fuzz -L fuzz ;;
-      cuda)    run cuda ;;
+      cuda)    run cuda ;; # no GPU is at hand: it must configure, compile and link
       *)       echo "deploy/test.sh: no preset is called $name" >&2; exit 2 ;;
     esac
   done
