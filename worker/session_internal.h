@@ -88,9 +88,8 @@ struct sc_session {
     int n_running;     /* RunSteps pending */
     uint64_t rejected; /* tensors that no plan of ours asks for */
 
-    sc_peer **routes;       /* [assignment->n_workers]; NULL: no traffic, or a lower rank that has not said Hello yet */
-    sc_peer_list dialled;   /* that this node connected to, for this assignment or earlier ones */
-    sc_peer_list strangers; /* that connected to it, whether or not an assignment names them */
+    sc_peer **routes;     /* [assignment->n_workers]; NULL: no traffic, or a lower rank that has not said Hello yet */
+    sc_peer_list dialled; /* that this node connected to, for this assignment or earlier ones */
     sc_executor_event *waiting; /* SEND and AWAIT events to a lower rank that has not said Hello */
 };
 

@@ -36,13 +36,14 @@ static void list_clear(sc_peer_list *list)
     *list = (sc_peer_list){0};
 }
 
-/* The latest of that incarnation: an earlier one may be a connection that broke. */
-static sc_peer *find_stranger(const sc_session *self, uint64_t incarnation)
+/* In use from now on: no stranger takes its place in the node. */
+static void set_route(sc_session *self, int rank, sc_peer *peer)
 {
-    for (size_t i = self->strangers.n; i-- > 0;)
-        if (sc_peer_incarnation(self->strangers.peers[i]) == incarnation)
-            return self->strangers.peers[i];
-    return NULL;
+    if (self->routes[rank]) /* a connection that broke */
+        sc_peer_set_context(self->routes[rank], NULL);
+    self->routes[rank] = peer;
+    if (peer)
+        sc_peer_set_context(peer, self);
 }
 
 /* The higher rank is connected to, the lower one connects. */
@@ -50,7 +51,7 @@ static sc_status open_route(sc_session *self, int rank)
 {
     const sc_assignment *assignment = self->assignment;
     if (rank < assignment->worker) {
-        self->routes[rank] = find_stranger(self, assignment->incarnations[rank]);
+        set_route(self, rank, sc_node_find_peer(self->node, assignment->incarnations[rank]));
         return SC_OK;
     }
     sc_status status = sc_node_connect(self->node, assignment->endpoints[rank], &self->routes[rank]);
@@ -97,12 +98,13 @@ void sc_session_forget_routes(sc_session *self, bool node_goes)
         self->waiting = event->next;
         sc_executor_event_destroy(&event);
     }
+    for (int rank = 0; self->routes && rank < self->assignment->n_workers; rank++)
+        if (self->routes[rank])
+            sc_peer_set_context(self->routes[rank], NULL);
     free(self->routes);
     self->routes = NULL;
-    if (node_goes) {
+    if (node_goes)
         list_clear(&self->dialled);
-        list_clear(&self->strangers);
-    }
 }
 
 /* ---- out ---- */
@@ -174,13 +176,9 @@ void sc_session_on_peer(void *context, sc_peer *peer)
     }
     if (list_has(&self->dialled, peer))
         return;
-    if (list_add(&self->strangers, peer) != SC_OK) {
-        sc_session_lose(self, "%s", sc_status_message());
-        return;
-    }
     for (int rank = 0; self->assignment && rank < self->assignment->worker; rank++)
         if (self->assignment->speaks_with[rank] && self->assignment->incarnations[rank] == sc_peer_incarnation(peer)) {
-            self->routes[rank] = peer;
+            set_route(self, rank, peer);
             deliver_waiting(self, rank);
         }
 }

@@ -171,6 +171,7 @@ static void handle_join(Stagecoach__V1__Coordinator_Service *service, const Stag
     if (!m->peer)
         self->n_joined++;
     m->peer = peer;
+    sc_peer_set_context(peer, self); /* in use: no stranger takes its place */
     m->incarnation = request->incarnation;
     m->seen.joined = true;
     m->seen.threads = (int)request->threads;

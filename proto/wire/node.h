@@ -124,6 +124,8 @@ const char *sc_peer_name(const sc_peer *peer);     /* from its Hello; the endpoi
 uint64_t sc_peer_incarnation(const sc_peer *peer); /* 0 before its Hello */
 /* Milliseconds since anything came from it. */
 uint64_t sc_peer_silent_ms(const sc_peer *peer);
+/* The latest that came to this node under that incarnation; NULL: none. */
+sc_peer *sc_node_find_peer(const sc_node *self, uint64_t incarnation);
 void sc_peer_set_context(sc_peer *peer, void *context);
 void *sc_peer_context(const sc_peer *peer);
 /* Ends all calls to it with SC_UNAVAILABLE and `why`, forgets its tensors. A peer that connected to us is gone: do not use

@@ -83,6 +83,18 @@ sc_peer *sc_peer_find_route(sc_node *node, const void *route, size_t route_bytes
     return NULL;
 }
 
+sc_peer *sc_node_find_peer(const sc_node *self, uint64_t incarnation)
+{
+    sc_peer *found = NULL;
+    for (size_t i = 0; i < self->n_peers; i++) {
+        sc_peer *peer = self->peers[i];
+        if (!peer->dead && !peer->endpoint && peer->incarnation == incarnation &&
+            (!found || peer->heard_ns > found->heard_ns))
+            found = peer;
+    }
+    return found;
+}
+
 void sc_peer_reset(sc_peer *self, sc_status status, const char *why)
 {
     sc_outbox_clear(&self->outbox);

@@ -234,11 +234,15 @@ static void dropping_and_closing_end_calls(void **state)
     pair p;
     open_pair(&p, "tcp://127.0.0.1:*");
     outcome dropped = {0}, cut = {0}, closed = {0};
+    uint64_t client = sc_node_incarnation(p.client.node);
+    assert_ptr_equal(sc_node_find_peer(p.server.node, client), p.to_client);
+    assert_null(sc_node_find_peer(p.client.node, sc_node_incarnation(p.server.node))); /* it did not come there */
     assert_int_equal(join(p.to_client, 1, NULL, 0, 10000, &dropped), SC_OK);
     sc_peer_drop(p.to_client, "lease expired");
     assert_int_equal(dropped.n, 1);
     assert_int_equal(dropped.status, SC_UNAVAILABLE);
     assert_string_equal(dropped.message, "lease expired");
+    assert_null(sc_node_find_peer(p.server.node, client));
     p.server.met = NULL;
     assert_int_equal(join(p.to_server, 1, NULL, 0, 10000, &cut), SC_OK); /* a later message makes a new peer */
     POLL_UNTIL(&p.server, &p.client, p.server.met && cut.n);
