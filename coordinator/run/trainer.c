@@ -200,10 +200,10 @@ static sc_status restore(sc_trainer *t)
 
 /* --- losses -------------------------------------------------------------------------------------------------------- */
 
-/* After a loss: others take the lost workers' places, and all stages go back to the newest checkpoint. */
-static sc_status recover(sc_trainer *t)
+/* After a loss: others take the lost workers' places, and all stages go back to the newest checkpoint. `reached`: the last
+ * step that had been committed. */
+static sc_status recover(sc_trainer *t, int64_t reached)
 {
-    int64_t reached = t->committed;
     uint64_t start = sc_clock_ns(&t->clock);
     sc_saver_abort(t->saver);
     SC_TRY(find_checkpoint(t));
@@ -256,7 +256,7 @@ static sc_status train_through(sc_trainer *t)
                            "%" PRId64 " losses of workers in a row without a step in between "
                            "(recovery.max_attempts); the last: %s",
                            attempts, sc_status_message());
-        status = recover(t);
+        status = recover(t, best);
     }
 }
 
