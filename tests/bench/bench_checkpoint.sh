@@ -4,14 +4,14 @@
 # The mark: training slows by less than 5 %, and a worker's memory grows by one copy of its state (12 bytes a parameter).
 bin=${1:-build/release/bin}
 workers=${2:-1}
-every=${3:-6}
+every=${3:-12}
 . "$(dirname "$0")/lib.sh"
 shape=(model.layers=12 model.heads=12 model.hidden=768 model.vocab=50257 train.batch_size=2 train.micro_batch_size=1)
 peak() { grep '"event":"step"' "$work/run/events.jsonl" | tail -1 | grep -o '"peak_resident_bytes":[0-9]*' | cut -d: -f2; }
 
 stagecoach_rate "$workers" 1 3 "${shape[@]}" checkpoint.every=0 checkpoint.at_end=false >/dev/null
 without=$(peak)
-stagecoach_rate "$workers" 1 $((4 * every)) "${shape[@]}" checkpoint.every="$every" checkpoint.at_end=false >/dev/null
+stagecoach_rate "$workers" 1 $((3 * every)) "${shape[@]}" checkpoint.every="$every" checkpoint.at_end=false >/dev/null
 # Lines are in the order of what happened: a save runs from a step that is a multiple of `every` to its "checkpoint" line;
 # the step in which it ends still counts.
 awk -v every="$every" '
