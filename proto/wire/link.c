@@ -6,9 +6,7 @@
 #include <string.h>
 
 enum {
-    RECONNECT_MS = 100,      /* the first wait, */
-    RECONNECT_MAX_MS = 2000, /* doubled each time up to this */
-    BACKLOG = 512,           /* connections that wait to be accepted: a cluster that starts at once */
+    BACKLOG = 512, /* connections that wait to be accepted: a cluster that starts at once */
 };
 
 sc_status sc_link_new(int type, const sc_node_options *options, const void *route, size_t route_bytes, zsock_t **out)
@@ -39,8 +37,8 @@ sc_status sc_link_new(int type, const sc_node_options *options, const void *rout
     } else {
         zmq_setsockopt(zsock_resolve(socket), ZMQ_ROUTING_ID, route, route_bytes);
         zsock_set_immediate(socket, 1); /* nothing is queued for a connection that does not stand */
-        zsock_set_reconnect_ivl(socket, RECONNECT_MS);
-        zsock_set_reconnect_ivl_max(socket, RECONNECT_MAX_MS);
+        zsock_set_reconnect_ivl(socket, SC_RECONNECT_MS);
+        zsock_set_reconnect_ivl_max(socket, SC_RECONNECT_MAX_MS);
     }
     *out = socket;
     return SC_OK;
@@ -53,6 +51,8 @@ sc_status sc_link_monitor(zsock_t *socket, zsock_t **out)
     char endpoint[64];
     snprintf(endpoint, sizeof endpoint, "inproc://stagecoach-monitor-%llu", atomic_fetch_add(&n_monitors, 1));
     zsock_t *monitor = zsock_new(ZMQ_PAIR);
+    if (monitor)
+        zsock_set_rcvhwm(monitor, 0); /* a full queue would halt libzmq's I/O thread */
     if (!monitor ||
         zmq_socket_monitor(zsock_resolve(socket), endpoint,
                            ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
@@ -66,6 +66,14 @@ sc_status sc_link_monitor(zsock_t *socket, zsock_t **out)
     zsock_set_linger(monitor, 0);
     *out = monitor;
     return SC_OK;
+}
+
+void sc_link_close(zsock_t **socket_p, zsock_t **monitor_p)
+{
+    if (*monitor_p)
+        zmq_socket_monitor(zsock_resolve(*socket_p), NULL, 0);
+    zsock_destroy(monitor_p);
+    zsock_destroy(socket_p);
 }
 
 int sc_link_event(zsock_t *monitor)

@@ -34,6 +34,8 @@ sc_status sc_link_new(int type, const sc_node_options *options, const void *rout
 sc_status sc_link_monitor(zsock_t *socket, zsock_t **out);
 /* The next of ZMQ_EVENT_HANDSHAKE_SUCCEEDED, ZMQ_EVENT_DISCONNECTED, ...; 0 if there is none. Never blocks. */
 int sc_link_event(zsock_t *monitor);
+/* Closes the socket and its monitor (which may be NULL already). */
+void sc_link_close(zsock_t **socket_p, zsock_t **monitor_p);
 
 /* Never blocks and sends all frames or none. False: nobody is connected there (or the queue is full). */
 bool sc_link_send(zsock_t *socket, const sc_outgoing *message);

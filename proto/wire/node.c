@@ -16,6 +16,11 @@
 
 enum { BURST = 64 }; /* messages taken from one socket before the others have their turn */
 
+/* After a connection to the ROUTER has gone, its peers are probed so many ms after the probe before: libzmq tells of the
+ * loss some moments before it takes the routing id away, later on a loaded machine. */
+static const uint64_t probe_pauses_ms[] = {10, 10, 50, 250};
+enum { N_PROBES = sizeof probe_pauses_ms / sizeof probe_pauses_ms[0] };
+
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
 /* libzmq receives each tensor into memory from malloc. Given back to the kernel after each, that memory would come with a
@@ -40,6 +45,7 @@ sc_status sc_node_new(const sc_node_options *options, sc_node **out)
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a node");
     self->options = *options;
+    self->probe_ns = UINT64_MAX;
     self->resend_ns = options->resend_ms * UINT64_C(1000000);
     self->name = strndup(options->name, SC_FRAME_TEXT_BYTES);
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -71,9 +77,10 @@ void sc_node_destroy(sc_node **self_p, int linger_ms)
     while (self->open_calls)
         sc_call_destroy(self->open_calls);
     sc_node_sweep(self);
-    if (self->router)
+    if (self->router) {
         zsock_set_linger(self->router, linger_ms);
-    zsock_destroy(&self->router);
+        sc_link_close(&self->router, &self->router_monitor);
+    }
     if (strncmp(self->bound, "ipc://", 6) == 0 && self->bound[6] != '@')
         unlink(self->bound + 6); /* libzmq leaves the file */
     if (self->wake_fd >= 0)
@@ -190,11 +197,13 @@ sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound)
     if (!is_endpoint(endpoint, true))
         return endpoint_error("bind", endpoint, EINVAL);
     SC_TRY(sc_link_new(ZMQ_ROUTER, &self->options, NULL, 0, &self->router));
+    sc_status status = sc_link_monitor(self->router, &self->router_monitor);
     size_t bytes = sizeof self->bound;
-    if (zmq_bind(zsock_resolve(self->router), endpoint) != 0 ||
-        zmq_getsockopt(zsock_resolve(self->router), ZMQ_LAST_ENDPOINT, self->bound, &bytes) != 0) {
-        sc_status status = endpoint_error("bind", endpoint, zmq_errno());
-        zsock_destroy(&self->router);
+    if (status == SC_OK && (zmq_bind(zsock_resolve(self->router), endpoint) != 0 ||
+                            zmq_getsockopt(zsock_resolve(self->router), ZMQ_LAST_ENDPOINT, self->bound, &bytes) != 0))
+        status = endpoint_error("bind", endpoint, zmq_errno());
+    if (status != SC_OK) {
+        sc_link_close(&self->router, &self->router_monitor);
         return status;
     }
     write_plainly(self->bound);
@@ -240,8 +249,8 @@ sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out)
     return SC_OK;
 fail:
     free(copy);
-    zsock_destroy(&monitor);
-    zsock_destroy(&socket);
+    if (socket)
+        sc_link_close(&socket, &monitor);
     return status;
 }
 
@@ -298,7 +307,7 @@ static void follow_connection(sc_peer *peer)
             peer->hello_ns = 0;
             sc_peer_reconnected(peer);
         } else if (event == ZMQ_EVENT_DISCONNECTED) {
-            peer->connected = false;
+            sc_peer_disconnected(peer);
             SC_DEBUG("%s: lost the connection to %s", peer->node->name, sc_peer_name(peer));
         } else {
             SC_DEBUG("%s: no ZMTP handshake with %s: is it a stagecoach endpoint?", peer->node->name,
@@ -307,10 +316,57 @@ static void follow_connection(sc_peer *peer)
     }
 }
 
+/* ---- lost connections ---------------------------------------------------------------------------------------------- */
+
+/* The monitor of the ROUTER says that a connection has gone, but not whose: all are probed. */
+static void follow_router(sc_node *self)
+{
+    for (int event; (event = sc_link_event(self->router_monitor)) != 0;)
+        if (event == ZMQ_EVENT_DISCONNECTED) {
+            uint64_t now_ns = sc_node_now(self), earliest_ns = self->probed_ns + probe_pauses_ms[0] * 1000000u;
+            self->n_probes = 0;
+            self->probe_ns = now_ns > earliest_ns ? now_ns : earliest_ns;
+        }
+}
+
+/* Sends each accepted peer a Hello that wants no reply; the ROUTER refuses one to a routing id that it has no more. */
+static void probe(sc_node *self)
+{
+    self->probed_ns = sc_node_now(self);
+    self->n_probes++;
+    self->probe_ns =
+        self->n_probes < N_PROBES ? self->probed_ns + probe_pauses_ms[self->n_probes] * 1000000u : UINT64_MAX;
+    for (size_t i = 0; i < self->n_peers; i++) {
+        sc_peer *peer = self->peers[i];
+        if (!peer->dead && !peer->endpoint && peer->connected && peer->incarnation != 0)
+            sc_peer_hello(peer, false);
+    }
+}
+
+static void tell_lost(sc_node *self)
+{
+    self->any_lost = false;
+    for (size_t i = 0; i < self->n_peers; i++) {
+        sc_peer *peer = self->peers[i];
+        if (peer->dead || !peer->lost)
+            continue;
+        peer->lost = false;
+        SC_DEBUG("%s: the connection to %s is gone", self->name, sc_peer_name(peer));
+        if (self->options.on_lost)
+            self->options.on_lost(self->options.context, peer);
+    }
+}
+
+/* ---- one turn ------------------------------------------------------------------------------------------------------ */
+
 /* What is due is done; returns when the next is. */
 static uint64_t tick(sc_node *self)
 {
-    uint64_t next_ns = UINT64_MAX;
+    if (self->probe_ns <= sc_node_now(self))
+        probe(self);
+    if (self->any_lost)
+        tell_lost(self);
+    uint64_t next_ns = self->probe_ns;
     for (size_t i = 0; i < self->n_peers; i++) {
         sc_peer *peer = self->peers[i];
         if (peer->dead)
@@ -325,10 +381,10 @@ static uint64_t tick(sc_node *self)
     return next_ns;
 }
 
-/* Fills self->items: the wake descriptor, the ROUTER, two for each DEALER, the watches. */
+/* Fills self->items: the wake descriptor, two for the ROUTER and for each DEALER, the watches. */
 static sc_status collect(sc_node *self, int *n_items)
 {
-    size_t wanted = 2 + 2 * self->n_peers + self->n_watches;
+    size_t wanted = 3 + 2 * self->n_peers + self->n_watches;
     if (wanted > self->n_items_allocated) {
         zmq_pollitem_t *items = realloc(self->items, wanted * sizeof *items);
         if (!items)
@@ -338,8 +394,10 @@ static sc_status collect(sc_node *self, int *n_items)
     }
     int n = 0;
     self->items[n++] = (zmq_pollitem_t){.fd = self->wake_fd, .events = ZMQ_POLLIN};
-    if (self->router)
+    if (self->router) {
+        self->items[n++] = (zmq_pollitem_t){.socket = zsock_resolve(self->router_monitor), .events = ZMQ_POLLIN};
         self->items[n++] = (zmq_pollitem_t){.socket = zsock_resolve(self->router), .events = ZMQ_POLLIN};
+    }
     for (size_t i = 0; i < self->n_peers; i++)
         if (self->peers[i]->endpoint) {
             self->items[n++] = (zmq_pollitem_t){.socket = zsock_resolve(self->peers[i]->monitor), .events = ZMQ_POLLIN};
@@ -360,8 +418,12 @@ static void serve(sc_node *self, size_t n_peers, size_t n_watches, bool router)
         ssize_t got = read(self->wake_fd, &wakes, sizeof wakes);
         (void)got; /* resets the counter; there is nothing else to learn */
     }
-    if (router && (item++)->revents)
-        drain(self, self->router, NULL);
+    if (router) {
+        if ((item++)->revents)
+            follow_router(self);
+        if ((item++)->revents)
+            drain(self, self->router, NULL);
+    }
     for (size_t i = 0; i < n_peers; i++) {
         sc_peer *peer = self->peers[i];
         if (!peer->endpoint)

@@ -32,7 +32,11 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 
-enum { SC_PROTOCOL_VERSION = 1 };
+enum {
+    SC_PROTOCOL_VERSION = 1,
+    SC_RECONNECT_MS = 100,      /* a connection that broke is tried again after so long, */
+    SC_RECONNECT_MAX_MS = 2000, /* and then after twice the wait each time, up to this */
+};
 
 typedef struct sc_node sc_node;
 typedef struct sc_peer sc_peer;
@@ -76,6 +80,13 @@ typedef struct sc_node_options {
     void (*on_tensor)(void *context, sc_peer *peer, sc_tensor_message *message);
     /* A peer said Hello (again after a restart: another incarnation). NULL to ignore. */
     void (*on_peer)(void *context, sc_peer *peer);
+    /* The connection to a peer that had said Hello is gone, from either side: milliseconds after its process died or its
+     * socket was closed; four heartbeats after a machine or a network fell silent. NULL to ignore.
+     * That is news, not a verdict. Nothing is dropped: calls keep their deadlines, tensors are kept, and all of it is sent
+     * again when the connection stands anew, which a peer that lives sees to within SC_RECONNECT_MAX_MS; from then on
+     * sc_peer_connected is true again (on_peer is called only if it has restarted). Called once for each connection, and
+     * not at all for one that was replaced before the loss was seen. The peer may be dropped in the callback. */
+    void (*on_lost)(void *context, sc_peer *peer);
 } sc_node_options;
 
 /* Keys will be further options here: they belong to the sockets (link.c), and nothing else of the node knows them.
@@ -122,6 +133,8 @@ sc_status sc_node_watch(sc_node *self, int fd, void (*readable)(void *context, i
 
 const char *sc_peer_name(const sc_peer *peer);     /* from its Hello; the endpoint before */
 uint64_t sc_peer_incarnation(const sc_peer *peer); /* 0 before its Hello */
+/* Whether a connection to it stands, as far as is known (see on_lost). */
+bool sc_peer_connected(const sc_peer *peer);
 /* Milliseconds since anything came from it. */
 uint64_t sc_peer_silent_ms(const sc_peer *peer);
 /* The latest that came to this node under that incarnation; NULL: none. */

@@ -38,6 +38,7 @@ struct sc_peer {
     size_t route_bytes;
     uint32_t connection; /* counts; see Hello */
     bool connected;
+    bool lost;                /* on_lost is still to be called for it */
     bool introduced;          /* DEALER: Hello was answered on this connection */
     uint64_t hello_ns;        /* DEALER: when to say Hello again, if not introduced */
     uint64_t reintroduced_ns; /* when it last wanted to know who we are */
@@ -63,7 +64,10 @@ struct sc_node {
     uint64_t incarnation, generation;
     uint64_t resend_ns;
     sc_node_counters counters;
-    zsock_t *router; /* NULL until bound */
+    zsock_t *router, *router_monitor; /* NULL until bound */
+    bool any_lost;                    /* some peer is `lost` */
+    size_t n_probes;                  /* since a connection to the ROUTER went; see probe in node.c */
+    uint64_t probe_ns, probed_ns;     /* when the next is due, UINT64_MAX: none; when the last was */
     char bound[256];
     int wake_fd;
     sc_peer **peers;
@@ -101,6 +105,8 @@ bool sc_peer_put(sc_peer *peer, sc_envelope *header, const void *body, size_t bo
 void sc_peer_hello(sc_peer *peer, bool reply_wanted);
 /* A connection stands, anew: what may be lost is sent and asked for again. */
 void sc_peer_reconnected(sc_peer *peer);
+/* The connection is gone; the node's next turn tells. */
+void sc_peer_disconnected(sc_peer *peer);
 /* Sends what is pending, due or gathered; ends calls whose deadline has passed. */
 void sc_peer_tick(sc_peer *peer);
 void sc_peer_flush_acks(sc_peer *peer);

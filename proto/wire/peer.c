@@ -143,11 +143,8 @@ void sc_node_sweep(sc_node *node)
         }
         if (node->last_heard == peer)
             node->last_heard = NULL;
-        if (peer->endpoint) {
-            zmq_socket_monitor(zsock_resolve(peer->socket), NULL, 0);
-            zsock_destroy(&peer->monitor);
-            zsock_destroy(&peer->socket);
-        }
+        if (peer->endpoint)
+            sc_link_close(&peer->socket, &peer->monitor);
         sc_peer_unref(peer);
     }
     node->n_peers = kept;
@@ -165,6 +162,11 @@ const char *sc_peer_name(const sc_peer *self)
 uint64_t sc_peer_incarnation(const sc_peer *self)
 {
     return self->incarnation;
+}
+
+bool sc_peer_connected(const sc_peer *self)
+{
+    return self->connected && !self->dead;
 }
 
 uint64_t sc_peer_silent_ms(const sc_peer *self)
@@ -197,8 +199,11 @@ bool sc_peer_put(sc_peer *self, sc_envelope *header, const void *body, size_t bo
         .body_bytes = body_bytes,
         .payload = payload,
     };
-    if (!sc_link_send(self->socket, &message))
+    if (!sc_link_send(self->socket, &message)) {
+        if (!self->endpoint)
+            sc_peer_disconnected(self); /* the ROUTER has no connection under that routing id */
         return false;
+    }
     self->node->counters.messages_out++;
     if (payload)
         self->node->counters.bytes_out += sc_buffer_bytes(payload);
@@ -329,10 +334,20 @@ void sc_peer_reconnected(sc_peer *self)
 {
     uint64_t now_ns = sc_node_now(self->node);
     self->connected = true;
+    self->lost = false;
     self->retry_ns = 0;
     sc_outbox_reconnected(&self->outbox);
     sc_inbox_reconnected(&self->inbox, now_ns, self->node->resend_ns);
     sc_made_calls_reconnected(&self->made, now_ns);
+}
+
+void sc_peer_disconnected(sc_peer *self)
+{
+    if (!self->connected)
+        return;
+    self->connected = false;
+    self->lost = self->incarnation != 0;
+    self->node->any_lost |= self->lost;
 }
 
 static void expire(sc_peer *self, uint64_t now_ns)
