@@ -20,7 +20,7 @@ void sc_assignment_unref(sc_assignment **self_p)
         return;
     for (int i = 0; self->plans && i < self->n_plans; i++)
         sc_plan_destroy(&self->plans[i]);
-    for (int i = 0; self->endpoints && i < self->n_workers; i++)
+    for (int i = 0; self->endpoints && i < self->n_members; i++)
         free(self->endpoints[i]);
     free(self->plans);
     free(self->slices);
@@ -75,24 +75,51 @@ static sc_status parse_optimizer(const Stagecoach__V1__OptimizerSettings *messag
     return SC_OK;
 }
 
-static sc_status parse_workers(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+/* The plans' text says how many workers there are. */
+static sc_status parse_plans(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
 {
-    if (request->n_endpoints < 1 || request->n_endpoints > SC_MAX_STAGES)
-        return SC_FAIL(SC_INVALID, "the assignment has %zu endpoints; a pipeline has 1 to %d workers",
-                       request->n_endpoints, SC_MAX_STAGES);
-    if (request->n_incarnations != request->n_endpoints)
-        return SC_FAIL(SC_INVALID, "the assignment has %zu incarnations for %zu endpoints; both are one per worker",
-                       request->n_incarnations, request->n_endpoints);
-    if (request->worker >= request->n_endpoints)
-        return SC_FAIL(SC_INVALID, "the assignment is for worker %u of %zu", request->worker, request->n_endpoints);
+    enum { MAX_PLANS = 64 }; /* a run has two or three: training, evaluation, generation */
+    if (request->n_plans < 1 || request->n_plans > MAX_PLANS)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu plans; 1 to %d are allowed", request->n_plans, MAX_PLANS);
+    self->plans = calloc(request->n_plans, sizeof(sc_plan *));
+    if (!self->plans)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu plans", request->n_plans);
+    self->n_plans = (int)request->n_plans;
+    for (int i = 0; i < self->n_plans; i++) {
+        sc_status status = sc_plan_parse(request->plans[i], strlen(request->plans[i]), &self->plans[i]);
+        if (status != SC_OK)
+            return SC_FAIL(status, "plan %d: %s", i, sc_status_message());
+        if (self->plans[i]->n_microbatches > self->max_microbatches)
+            self->max_microbatches = self->plans[i]->n_microbatches;
+    }
+    self->n_workers = self->plans[0]->n_workers;
+    return SC_OK;
+}
+
+static sc_status parse_members(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    enum { MAX_MEMBERS = 4 * SC_MAX_STAGES };
     size_t n = request->n_endpoints;
+    if (n < (size_t)self->n_workers || n > MAX_MEMBERS)
+        return SC_FAIL(SC_INVALID,
+                       "the assignment has %zu endpoints; its plans are for %d workers, and %d are the most", n,
+                       self->n_workers, MAX_MEMBERS);
+    if (request->n_incarnations != n)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu incarnations for %zu endpoints; both are one per worker",
+                       request->n_incarnations, n);
+    if (request->worker >= n)
+        return SC_FAIL(SC_INVALID, "the assignment is for worker %u of %zu", request->worker, n);
+    if (request->buddy > n || request->buddy == request->worker + 1)
+        return SC_FAIL(SC_INVALID, "the assignment's buddy is number %u of %zu; it is another member", request->buddy,
+                       n);
     self->endpoints = calloc(n, sizeof(char *));
     self->incarnations = calloc(n, sizeof *self->incarnations);
     self->speaks_with = calloc(n, sizeof *self->speaks_with);
     if (!self->endpoints || !self->incarnations || !self->speaks_with)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment of %zu workers", n);
-    self->n_workers = (int)n;
+    self->n_members = (int)n;
     self->worker = (int)request->worker;
+    self->buddy = (int)request->buddy - 1;
     for (size_t i = 0; i < n; i++) {
         self->incarnations[i] = request->incarnations[i];
         self->endpoints[i] = strdup(request->endpoints[i]);
@@ -148,37 +175,26 @@ static sc_status parse_sizes(sc_assignment *self, const Stagecoach__V1__AssignRe
     return SC_OK;
 }
 
-static sc_status check_plan(const sc_assignment *self, int index, const sc_plan *plan)
+static sc_status check_plan(const sc_assignment *self, const sc_plan *plan)
 {
     if (plan->n_workers != self->n_workers || plan->n_chunks != self->n_chunks)
-        return SC_FAIL(SC_INVALID, "plan %d is for %d workers of %d chunks, the assignment for %d of %d", index,
-                       plan->n_workers, plan->n_chunks, self->n_workers, self->n_chunks);
+        return SC_FAIL(SC_INVALID, "it is for %d workers of %d chunks, the assignment for %d of %d", plan->n_workers,
+                       plan->n_chunks, self->n_workers, self->n_chunks);
     if (plan->mode == SC_PLAN_TRAIN && !self->train)
-        return SC_FAIL(SC_INVALID, "plan %d trains, but the assignment keeps no gradients", index);
-    const sc_action_list *list = &plan->workers[self->worker];
-    for (int i = 0; i < list->n; i++)
+        return SC_FAIL(SC_INVALID, "it trains, but the assignment keeps no gradients");
+    const sc_action_list *list = sc_assignment_has_stages(self) ? &plan->workers[self->worker] : NULL;
+    for (int i = 0; list && i < list->n; i++)
         if (list->actions[i].kind == SC_ACT_REDUCE_GRAD)
-            return SC_FAIL(SC_INVALID, "plan %d reduces over replicas; this worker has none", index);
+            return SC_FAIL(SC_INVALID, "it reduces over replicas; this worker has none");
     return sc_plan_validate(plan, sc_model_tied_param(&self->model) >= 0);
 }
 
-static sc_status parse_plans(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+static sc_status check_plans(const sc_assignment *self)
 {
-    enum { MAX_PLANS = 64 }; /* a run has two or three: training, evaluation, generation */
-    if (request->n_plans < 1 || request->n_plans > MAX_PLANS)
-        return SC_FAIL(SC_INVALID, "the assignment has %zu plans; 1 to %d are allowed", request->n_plans, MAX_PLANS);
-    self->plans = calloc(request->n_plans, sizeof(sc_plan *));
-    if (!self->plans)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu plans", request->n_plans);
-    self->n_plans = (int)request->n_plans;
     for (int i = 0; i < self->n_plans; i++) {
-        sc_status status = sc_plan_parse(request->plans[i], strlen(request->plans[i]), &self->plans[i]);
-        if (status == SC_OK)
-            status = check_plan(self, i, self->plans[i]);
+        sc_status status = check_plan(self, self->plans[i]);
         if (status != SC_OK)
             return SC_FAIL(status, "plan %d: %s", i, sc_status_message());
-        if (self->plans[i]->n_microbatches > self->max_microbatches)
-            self->max_microbatches = self->plans[i]->n_microbatches;
     }
     return SC_OK;
 }
@@ -237,7 +253,7 @@ static void count_action(sc_assignment *self, sc_action action, sc_mailbox_limit
 
 static sc_status derive_traffic(sc_assignment *self)
 {
-    for (int i = 0; i < self->n_plans; i++) {
+    for (int i = 0; sc_assignment_has_stages(self) && i < self->n_plans; i++) {
         sc_mailbox_limits sum = {0};
         const sc_action_list *list = &self->plans[i]->workers[self->worker];
         for (int a = 0; a < list->n; a++)
@@ -272,16 +288,20 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     self->fresh = request->fresh;
     self->train = request->train;
     self->cache = request->cache;
+    self->keep = request->keep;
+    self->lineage = request->lineage;
+    self->log_bytes = request->log_bytes;
     enum { DEFAULT_RESEND_MS = 1000, LONGEST_RESEND_MS = 86400000 }; /* wire.resend_ms and its end */
     self->resend_ms = request->resend_ms ? request->resend_ms : DEFAULT_RESEND_MS;
     if (self->resend_ms > LONGEST_RESEND_MS)
         self->resend_ms = LONGEST_RESEND_MS;
     SC_TRY_GOTO(status, parse_model(request->model, &self->model), failed);
     SC_TRY_GOTO(status, parse_optimizer(request->optimizer, &self->optimizer), failed);
-    SC_TRY_GOTO(status, parse_workers(self, request), failed);
+    SC_TRY_GOTO(status, parse_plans(self, request), failed);
+    SC_TRY_GOTO(status, parse_members(self, request), failed);
     SC_TRY_GOTO(status, parse_slices(self, request), failed);
     SC_TRY_GOTO(status, parse_sizes(self, request), failed);
-    SC_TRY_GOTO(status, parse_plans(self, request), failed);
+    SC_TRY_GOTO(status, check_plans(self), failed);
     SC_TRY_GOTO(status, check_cache(self), failed);
     SC_TRY_GOTO(status, derive_traffic(self), failed);
     *out = self;

@@ -25,18 +25,22 @@ enum {
 typedef struct sc_assignment {
     atomic_int references;
     uint64_t run, generation, seed;
-    int worker; /* this worker's rank */
+    int worker; /* this worker's rank, or its index among the members behind the ranks, which have no stage */
     int n_workers, n_chunks, n_stages;
+    int n_members; /* >= n_workers */
     int n_plans;
     sc_plan **plans;
     sc_slice *slices;       /* [n_stages] */
-    char **endpoints;       /* [n_workers] */
-    uint64_t *incarnations; /* [n_workers] */
+    char **endpoints;       /* [n_members] */
+    uint64_t *incarnations; /* [n_members] */
     sc_model model;
     sc_optimizer optimizer;
     int B, T;
-    bool fresh, train, cache;
+    bool fresh, train, cache, keep;
     uint32_t resend_ms;
+    uint64_t lineage;
+    int buddy; /* index of the member that deposits go to; -1: none */
+    uint64_t log_bytes;
     /* what follows from the above */
     int max_microbatches;
     bool *speaks_with;        /* [n_workers]: some plan has traffic between it and this worker */
@@ -47,6 +51,11 @@ typedef struct sc_assignment {
 sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_assignment **out);
 sc_assignment *sc_assignment_ref(sc_assignment *self);
 void sc_assignment_unref(sc_assignment **self_p); /* NULL is fine */
+
+static inline bool sc_assignment_has_stages(const sc_assignment *self)
+{
+    return self->worker < self->n_workers;
+}
 
 static inline int sc_assignment_worker_of(const sc_assignment *self, int stage)
 {

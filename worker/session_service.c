@@ -77,6 +77,16 @@ static sc_status check_generation(const sc_session *self, uint64_t generation)
     return SC_OK;
 }
 
+/* For what needs stages. */
+static sc_status check_stages(const sc_session *self, uint64_t generation)
+{
+    SC_TRY(check_generation(self, generation));
+    if (!sc_assignment_has_stages(self->assignment))
+        return SC_FAIL(SC_FAILED_PRECONDITION, "worker %d of generation %" PRIu64 " has no stage",
+                       self->assignment->worker, generation);
+    return SC_OK;
+}
+
 static sc_status check_assign(const sc_session *self, const Stagecoach__V1__AssignRequest *input)
 {
     if (self->state < SC_SESSION_IDLE || self->state > SC_SESSION_RUNNING)
@@ -92,6 +102,16 @@ static sc_status check_assign(const sc_session *self, const Stagecoach__V1__Assi
     return SC_OK;
 }
 
+/* A member without a stage has nothing to build. */
+static void answer_member(sc_session *self, const sc_pending *pending)
+{
+    sc_executor_forget(self->executor, ++self->last_ticket);
+    self->state = SC_SESSION_READY;
+    Stagecoach__V1__AssignReply reply = STAGECOACH__V1__ASSIGN_REPLY__INIT;
+    SC_INFO("generation %" PRIu64 ": a member without a stage", self->assignment->generation);
+    pending->closure.assign(&reply, pending->closure_data);
+}
+
 static void serve_assign(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__AssignRequest *input,
                          Stagecoach__V1__AssignReply_Closure closure, void *closure_data)
 {
@@ -105,6 +125,11 @@ static void serve_assign(Stagecoach__V1__StageWorker_Service *service, const Sta
     SC_TRY_GOTO(status, pend(self, SC_PENDING_ASSIGN, closure_data, &pending), unused);
     pending->closure.assign = closure;
     SC_TRY_GOTO(status, sc_session_begin_assignment(self, assignment), settled);
+    if (!sc_assignment_has_stages(assignment)) {
+        answer_member(self, pending);
+        free(pending);
+        return;
+    }
     status = sc_executor_assign(self->executor, pending->ticket, self->epoch, self->assignment);
     if (status != SC_OK)
         sc_session_end_assignment(self);
@@ -131,7 +156,7 @@ static void serve_run_step(Stagecoach__V1__StageWorker_Service *service, const S
         .cache = input->cache,
         .position = input->position > INT_MAX ? INT_MAX : (int)input->position, /* a stage's check refuses it */
     };
-    SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
+    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
     if (input->optimizer_step > UINT32_MAX) { /* a counter word of the random numbers has 32 bits */
         status = SC_FAIL(SC_INVALID, "optimizer step %" PRIu64 " does not fit 32 bits", input->optimizer_step);
         goto settled;
@@ -155,7 +180,7 @@ static void serve_apply_step(Stagecoach__V1__StageWorker_Service *service,
     sc_pending *pending = NULL;
     sc_status status;
     sc_apply_step step = {input->step, input->grad_scale, input->learning_rate};
-    SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
+    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
     SC_TRY_GOTO(status, pend(self, SC_PENDING_APPLY, closure_data, &pending), settled);
     pending->closure.apply_step = closure;
     status = sc_executor_apply(self->executor, pending->ticket, self->epoch, &step);
@@ -212,7 +237,7 @@ static void serve_read_state(Stagecoach__V1__StageWorker_Service *service,
     sc_pending *pending = NULL;
     sc_status status;
     sc_state_piece piece;
-    SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
+    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
     SC_TRY_GOTO(status, parse_piece(input->name, input->kind, input->offset, input->bytes, &piece), settled);
     if (input->snapshot) {
         SC_TRY_GOTO(status, attach_snapshot_piece(self, &piece, closure_data), settled);
@@ -237,7 +262,7 @@ static void serve_write_state(Stagecoach__V1__StageWorker_Service *service,
     sc_status status;
     sc_state_piece piece;
     sc_buffer *payload = sc_call_payload(sc_call_of(closure_data));
-    SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
+    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
     SC_TRY_GOTO(status,
                 parse_piece(input->name, input->kind, input->offset, payload ? sc_buffer_bytes(payload) : 0, &piece),
                 settled);
@@ -255,13 +280,38 @@ static void serve_snapshot(Stagecoach__V1__StageWorker_Service *service, const S
     sc_session *self = session_of(closure_data);
     sc_pending *pending = NULL;
     sc_status status;
-    SC_TRY_GOTO(status, check_generation(self, input->generation), settled);
+    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
     SC_TRY_GOTO(status, pend(self, SC_PENDING_SNAPSHOT, closure_data, &pending), settled);
     pending->closure.snapshot = closure;
     status = sc_executor_snapshot(self->executor, pending->ticket, self->epoch, (int64_t)input->optimizer_step,
                                   &self->snapshot);
 settled:
     settle(self, pending, closure_data, status);
+}
+
+static void serve_deposit(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__DepositRequest *input,
+                          Stagecoach__V1__DepositReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    (void)closure;
+    sc_session *self = session_of(closure_data);
+    sc_status status = check_stages(self, input->generation);
+    if (status == SC_OK)
+        status = SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no point of optimizer step %" PRIu64,
+                         input->optimizer_step);
+    settle(self, NULL, closure_data, status);
+}
+
+static void serve_restore(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__RestoreRequest *input,
+                          Stagecoach__V1__RestoreReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    (void)closure;
+    sc_session *self = session_of(closure_data);
+    sc_status status = check_stages(self, input->generation);
+    if (status == SC_OK)
+        status = SC_FAIL(SC_NOT_FOUND, "nobody has the point of optimizer step %" PRIu64, input->optimizer_step);
+    settle(self, NULL, closure_data, status);
 }
 
 static void serve_release(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__ReleaseRequest *input,

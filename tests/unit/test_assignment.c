@@ -86,6 +86,9 @@ static void lies_are_refused(void **state)
     LIE(fixture.optimizer.kind = 7, "optimizer 7");
     LIE(fixture.optimizer.beta1 = INFINITY, "optimizer");
     LIE(fixture.request.n_endpoints = 0, "endpoints");
+    LIE(fixture.request.n_endpoints = 1, "1 endpoints; its plans are for 2 workers");
+    LIE(fixture.request.buddy = 3, "buddy");
+    LIE(fixture.request.buddy = 1, "buddy"); /* itself */
     LIE(fixture.request.n_incarnations = 1, "incarnations");
     LIE(fixture.incarnations[1] = fixture.incarnations[0], "same incarnation");
     LIE(fixture.request.worker = 2, "worker 2");
@@ -99,13 +102,43 @@ static void lies_are_refused(void **state)
     LIE(fixture.request.micro_batch_size = 0, "micro_batch_size");
     LIE(fixture.request.micro_batch_size = UINT32_MAX, "micro_batch_size");
     LIE(fixture.request.n_plans = 0, "plans");
-    LIE(fixture.request.train = false, "plan 0 trains");
+    LIE(fixture.request.train = false, "plan 0: it trains");
     LIE(fixture.request.cache = true, "trains and asks for a cache");
     LIE((fixture_generate(&fixture), fixture.request.micro_batch_size = SC_MAX_CACHED_TOKENS / FIXTURE_T),
         "a cache of 2");
     LIE(fixture.plans[1][0] = 'x', "plan 1");
     LIE(*strstr(fixture.plans[0], "0B1") = '1', "plan 0"); /* a backward of another worker's stage */
     LIE((free(fixture.plans[1]), fixture.plans[1] = fixture_plan(3, 2, SC_PLAN_FORWARD)), "3 workers");
+}
+
+/* Further members come behind the ranks; they have no traffic, and any of them may be somebody's buddy. */
+static void members_without_a_stage(void **state)
+{
+    (void)state;
+    assign_fixture fixture;
+    sc_assignment *assignment;
+    fixture_fill(&fixture, 2, 1, NULL, NULL);
+    snprintf(fixture.endpoints[2], sizeof fixture.endpoints[2], "tcp://127.0.0.1:9002");
+    fixture.endpoint_pointers[2] = fixture.endpoints[2];
+    fixture.incarnations[2] = 102;
+    fixture.request.n_endpoints = fixture.request.n_incarnations = 3;
+    fixture.request.worker = 1;
+    fixture.request.buddy = 3;
+    assert_int_equal(sc_assignment_parse(&fixture.request, &assignment), SC_OK);
+    assert_true(sc_assignment_has_stages(assignment));
+    assert_int_equal(assignment->n_workers, 2);
+    assert_int_equal(assignment->n_members, 3);
+    assert_int_equal(assignment->buddy, 2);
+    sc_assignment_unref(&assignment);
+    fixture.request.worker = 2;
+    fixture.request.buddy = 0;
+    assert_int_equal(sc_assignment_parse(&fixture.request, &assignment), SC_OK);
+    assert_false(sc_assignment_has_stages(assignment));
+    assert_int_equal(assignment->buddy, -1);
+    assert_int_equal(assignment->limits.max_messages, 0);
+    assert_false(assignment->speaks_with[0] || assignment->speaks_with[1]);
+    sc_assignment_unref(&assignment);
+    fixture_clear(&fixture);
 }
 
 static sc_status check(const sc_assignment *assignment, uint32_t kind, uint32_t stage, uint32_t m, uint32_t part,
@@ -162,6 +195,7 @@ int main(void)
         cmocka_unit_test(an_honest_one_is_taken),
         cmocka_unit_test(the_ends_speak_of_the_tied_matrix),
         cmocka_unit_test(lies_are_refused),
+        cmocka_unit_test(members_without_a_stage),
         cmocka_unit_test(tensors_that_lie_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
