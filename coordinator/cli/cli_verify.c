@@ -2,7 +2,7 @@
 #include "coordinator/cli/cli.h"
 
 #include "coordinator/run/checkpoint.h"
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 #include "coordinator/run/hf_config.h"
 #include "proto/base/safetensors_set.h"
 

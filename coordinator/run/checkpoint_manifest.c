@@ -1,7 +1,7 @@
 /* The manifest as JSON. Whoever reads one rests a run on it, so each value is checked, and a hash over all of them is the
  * last: a manifest with a flipped digit is as damaged as a shard with a flipped bit. */
 #include "coordinator/run/checkpoint_internal.h"
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -1,6 +1,6 @@
 #include "coordinator/run/event_log.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/utf8.h"
 #include "proto/base/log.h"
 

@@ -1,9 +1,9 @@
 #include "coordinator/run/exporter.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/tokenizer_bpe.h"
 #include "coordinator/run/checkpoint.h"
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 #include "coordinator/run/weights.h"
 #include "proto/base/half.h"
 #include "proto/base/log.h"

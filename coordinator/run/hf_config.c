@@ -1,6 +1,6 @@
 #include "coordinator/run/hf_config.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 
 #include <inttypes.h>
 #include <jansson.h>

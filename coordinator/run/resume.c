@@ -1,6 +1,7 @@
 #include "coordinator/run/resume.h"
 
-#include "coordinator/run/saver.h"
+#include "proto/base/checksums.h"
+#include "proto/base/shard.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -16,8 +17,8 @@ static sc_status hash_stretch(const sc_tokens *tokens, uint64_t first, uint64_t 
     for (uint64_t at = first; at < first + n; at += HASH_BLOCK) {
         size_t count = (size_t)(first + n - at < HASH_BLOCK ? first + n - at : HASH_BLOCK);
         SC_TRY(sc_tokens_read(tokens, at, count, block));
-        uint64_t pair[2] = {*hash, sc_checkpoint_hash(block, count * sizeof *block)};
-        *hash = sc_checkpoint_hash(pair, sizeof pair);
+        uint64_t pair[2] = {*hash, sc_checksum64_of(block, count * sizeof *block)};
+        *hash = sc_checksum64_of(pair, sizeof pair);
     }
     return SC_OK;
 }
@@ -111,8 +112,8 @@ typedef struct source {
 static sc_status read_piece(void *context, uint64_t offset, void *data, size_t n)
 {
     const source *s = context;
-    char name[SC_NAME_BYTES + 32];
-    sc_saver_tensor_name(s->param->name, s->moment, name, sizeof name);
+    char name[SC_SHARD_NAME_BYTES];
+    sc_shard_tensor_name(s->param->name, s->moment, name);
     return sc_checkpoint_reader_read(s->reader, name, &s->param->shape, offset, data, n);
 }
 

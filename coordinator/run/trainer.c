@@ -48,9 +48,14 @@ static void on_saved(void *context, const sc_saved *saved)
     sc_trainer_check_event(sc_event_log_checkpoint(t->events, &event));
     if (saved->status == SC_OK)
         t->saved = saved->step;
-    else
+    if (!saved->is_news)
+        return; /* events.jsonl has it */
+    if (saved->status != SC_OK)
         SC_ERROR("the checkpoint of step %" PRId64 " could not be saved, training goes on: %s", saved->step,
                  saved->message);
+    else
+        SC_WARN("the checkpoint of step %" PRId64 " is saved, after %" PRIu64 " that could not be", saved->step,
+                saved->n_failures);
 }
 
 /* --- preparation --------------------------------------------------------------------------------------------------- */

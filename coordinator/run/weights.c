@@ -1,6 +1,6 @@
 #include "coordinator/run/weights.h"
 
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 #include "proto/base/safetensors.h"
 
 #include <inttypes.h>
