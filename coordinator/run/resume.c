@@ -61,6 +61,12 @@ sc_status sc_resume_check(const sc_manifest *manifest, const sc_run_identity *id
     SC_TRY(check_value("model.hidden", theirs->hidden, ours->hidden));
     SC_TRY(check_value("model.context", theirs->context, ours->context));
     SC_TRY(check_value("the model's vocabulary (model.vocab, data.tokenizer)", theirs->vocab, ours->vocab));
+    if (theirs->tied != ours->tied)
+        return SC_FAIL(
+            SC_FAILED_PRECONDITION,
+            "model.tied: the run's checkpoint has %s, the config %s; a run cannot go on with another: restore "
+            "the old value, or begin a new run with --run-dir or --fresh --force",
+            theirs->tied ? "true" : "false", ours->tied ? "true" : "false");
     SC_TRY(check_value("run.seed", (int64_t)manifest->seed, (int64_t)identity->seed));
     SC_TRY(check_value("train.batch_size", manifest->batch_size, config->train.batch_size));
     SC_TRY(check_value("train.sequence_length", manifest->sequence_length, sc_config_sequence_length(config)));
