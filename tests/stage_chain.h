@@ -188,10 +188,12 @@ static inline void chain_run(chain *self, chain_order order, const chain_batch *
         assert_int_equal(at[s], n[s]);
 }
 
-/* The first and the last stage exchange the tied matrix's gradient, in two pieces. */
+/* The first and the last stage exchange the tied matrix's gradient, in two pieces; an untied model has nothing to exchange. */
 static inline void chain_reduce_tied(chain *self)
 {
     sc_stage *first = self->stages[0], *last = self->stages[self->S - 1];
+    if (!self->model.tied)
+        return;
     if (first == last) {
         CHECK(sc_stage_reduce_tied_local(first));
         return;

@@ -48,6 +48,7 @@ static sc_status parse_model(const Stagecoach__V1__ModelDescription *message, sc
         .vocab = clip(message->vocab),
         .dropout = message->dropout,
         .norm_epsilon = message->norm_epsilon,
+        .tied = message->tied,
     };
     return sc_model_check(out);
 }

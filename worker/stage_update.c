@@ -16,7 +16,7 @@ const sc_stage_param *sc_stage_tied_param(const sc_stage *self)
 
 float *sc_stage_tied_head_gradient(const sc_stage *self)
 {
-    bool both = sc_stage_is_first(self) && sc_stage_is_last(self);
+    bool both = sc_stage_is_first(self) && sc_stage_is_last(self) && sc_stage_tied_param(self);
     return both ? sc_stage_at(&self->gradients_arena, self->params_bytes) : NULL;
 }
 

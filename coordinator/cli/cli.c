@@ -95,12 +95,12 @@ void sc_cli_sets_clear(sc_cli_sets *self)
 
 sc_status sc_cli_config_load(const char *path, const sc_cli_sets *sets, sc_config **out)
 {
-    sc_hf_config init;
+    sc_model init;
     sc_status status = sc_config_load(path, sets->items, sets->n, out);
     if (status == SC_OK && (*out)->model.init) {
         status = sc_hf_config_load((*out)->model.init, &init);
         if (status == SC_OK)
-            status = sc_config_adopt(*out, &init.model);
+            status = sc_config_adopt(*out, &init);
         else
             status = SC_FAIL(status, "%s: model.init: %s", path, sc_status_message());
     }

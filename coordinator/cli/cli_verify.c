@@ -2,7 +2,7 @@
 #include "coordinator/cli/cli.h"
 
 #include "coordinator/run/checkpoint.h"
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 #include "coordinator/run/hf_config.h"
 #include "proto/base/safetensors_set.h"
 
@@ -84,9 +84,9 @@ static void verify_set(tally *all, const char *path)
 /* Weights without a list of checksums: what their files say of themselves has to fit. */
 static sc_status check_structure(const char *dir, int *n, uint64_t *bytes)
 {
-    sc_hf_config config;
+    sc_model model;
     sc_safetensors_set *set;
-    SC_TRY(sc_hf_config_load(dir, &config));
+    SC_TRY(sc_hf_config_load(dir, &model));
     SC_TRY(sc_safetensors_set_open(dir, &set));
     *n = sc_safetensors_set_n(set);
     *bytes = 0;

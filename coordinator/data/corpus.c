@@ -1,6 +1,6 @@
 #include "coordinator/data/corpus.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/text_file.h"
 #include "coordinator/data/token_file.h"
 

@@ -13,7 +13,7 @@
 #ifndef SC_TOKEN_FILE_H
 #define SC_TOKEN_FILE_H
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/tokenizer.h"
 #include "coordinator/data/tokens.h"
 

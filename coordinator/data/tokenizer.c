@@ -1,6 +1,6 @@
 /* What all kinds of tokenizer have in common: the calls, and tokenizer.json. */
 #include "coordinator/data/tokenizer_internal.h"
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/tokenizer_bpe.h"
 
 #include <limits.h>

@@ -1,5 +1,5 @@
 /* The BPE tokenizer's files for Hugging Face. */
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/tokenizer_bpe.h"
 #include "coordinator/data/tokenizer_bpe_internal.h"
 

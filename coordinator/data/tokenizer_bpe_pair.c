@@ -1,5 +1,5 @@
 /* A vocabulary of two files: vocab.json and merges.txt, as Hugging Face names them, or encoder.json and vocab.bpe. */
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/tokenizer_bpe.h"
 #include "coordinator/data/tokenizer_internal.h"
 

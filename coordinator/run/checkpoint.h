@@ -1,16 +1,22 @@
 /* Checkpoints on disk: sets of shards that appear complete or not at all.
  *
- *   DIR/checkpoints/step-00000100/        a set; a name is never used again: a second save of a step is step-00000100.2
- *       stage-0.safetensors               one shard a stage: parameters under the model's own names, and the optimizer's
- *                                         state as "optimizer.first_moment.<name>", "optimizer.second_moment.<name>"
+ *   DIR/checkpoints/step-00000100/        a set
+ *       stage-0.safetensors               one shard a stage (shard.h)
  *       config.json, stagecoach_tokenizer.json     so that a set is also a directory of weights
  *       manifest.json                     written last, with every shard's size and hash: a set without one is not there
+ *   DIR/shared-checkpoints -> checkpoint.dir       sets in a directory that the hosts of all workers share: there each
+ *                                         worker writes its own shard, and the coordinator the rest
+ *
+ * A name is never used again, not after a save that failed (its directory stays, empty), a return to an older step, or a
+ * new start: a save of a step that is not higher than any that a set was ever named after has the number of the save
+ * behind it, step-00000100.7, and the sets with the highest step and the highest number stay.
  *
  * Each file: temporary name -> write -> fsync -> rename; the directory is synced; what is in the files is read back and
  * hashed; the manifest comes last, the same way. Any partition can read any other's shards, for a tensor is found by its name in whichever shard has it.
  *
- * Saving is a writer with a thread of its own, so that a slow disk delays neither a step nor the wire. Its memory is bounded
- * by the pieces that the caller hands it (sc_checkpoint_writer_queued). */
+ * Saving is a writer with a thread of its own, so that a slow disk delays neither a step nor the wire: no function here but
+ * those that find and read sets waits for the disk. Its memory is bounded by the pieces that the caller hands it
+ * (sc_checkpoint_writer_queued). */
 #ifndef SC_CHECKPOINT_H
 #define SC_CHECKPOINT_H
 
@@ -23,7 +29,7 @@ enum { SC_MANIFEST_VERSION = 1 };
 
 /* What a manifest says besides its shards. Texts are owned by the manifest that they came with. */
 typedef struct sc_manifest {
-    uint64_t save; /* a number that grows with each save into a directory; the writer's to fill */
+    uint64_t save; /* a number that grows with each save of a run; the writer's to fill */
     int64_t step;  /* optimizer steps done */
     uint64_t rows; /* data cursor: training sequences consumed = step * batch_size */
     sc_model model;
@@ -54,26 +60,40 @@ sc_status sc_manifest_text(const sc_manifest *self, char **out);
 /* ---- saving ---- */
 typedef struct sc_checkpoint_writer sc_checkpoint_writer;
 
-/* Begins a set in DIR/checkpoints (made if need be; DIR is there). Copies `manifest` (n_shards and shards too are the
- * writer's to fill); borrows the tokenizer until it is destroyed. Starts the thread, which writes config.json and the
- * tokenizer first. Returns owned. One thread calls a writer. Errors: as of the file system, SC_INVALID. */
-sc_status sc_checkpoint_writer_new(const char *dir, const sc_manifest *manifest, int n_shards,
-                                   const sc_tokenizer *tokenizer, sc_checkpoint_writer **out);
+typedef enum sc_checkpoint_place {
+    SC_CHECKPOINT_IN_RUN, /* DIR/checkpoints, made if need be */
+    SC_CHECKPOINT_SHARED, /* DIR/shared-checkpoints, which is there */
+} sc_checkpoint_place;
+
+/* Begins a set of DIR. Copies `manifest` (save, n_shards and shards too are the writer's to fill); borrows the tokenizer
+ * until it is destroyed. Starts the thread, which makes the directory and writes config.json and the tokenizer first.
+ * Returns owned. One thread calls a writer. Errors: SC_INVALID, SC_RESOURCE_EXHAUSTED; those of the disk are told by
+ * sc_checkpoint_writer_done. */
+sc_status sc_checkpoint_writer_new(const char *dir, sc_checkpoint_place place, const sc_manifest *manifest,
+                                   int n_shards, const sc_tokenizer *tokenizer, sc_checkpoint_writer **out);
+/* A new writer for what a writer that has failed should have written: the same manifest and declarations, another
+ * directory. The old one is still the caller's to destroy. */
+sc_status sc_checkpoint_writer_again(sc_checkpoint_writer *ended, sc_checkpoint_writer **out);
 /* Declares a float32 tensor of a shard. All of a shard's come before its first piece. */
 sc_status sc_checkpoint_writer_declare(sc_checkpoint_writer *self, int shard, const char *name, const sc_shape *shape);
 /* Hands over the bytes of a tensor that begin at byte `from`; takes a reference of its own to `data`. Never blocks on the
  * disk. Errors: the thread's, if it has failed already: the set is lost, and the rest need not be sent. */
 sc_status sc_checkpoint_writer_piece(sc_checkpoint_writer *self, int shard, const char *name, uint64_t from,
                                      sc_buffer *data);
+/* A worker has written this shard into the set's directory: its size and hash. It has no pieces then. */
+sc_status sc_checkpoint_writer_reported(sc_checkpoint_writer *self, int shard, uint64_t bytes, const char *hash);
 /* Bytes handed over and not yet written. */
 uint64_t sc_checkpoint_writer_queued(sc_checkpoint_writer *self);
-/* All pieces are there: sync, rename, hash, manifest. Never blocks on the disk. */
+/* All pieces and reports are there: sync, rename, hash, manifest. Never blocks on the disk. */
 sc_status sc_checkpoint_writer_finish(sc_checkpoint_writer *self);
 /* Whether the thread has come to an end, good or bad; then *status (with its message set for this thread). */
 bool sc_checkpoint_writer_done(sc_checkpoint_writer *self, sc_status *status);
-const char *sc_checkpoint_writer_path(const sc_checkpoint_writer *self); /* of the set */
-/* Waits for the thread: for the manifest after sc_checkpoint_writer_finish, else only for the write in hand. A set that did
- * not become complete is removed. */
+/* Of the set; NULL until its directory, config.json and tokenizer are there. */
+const char *sc_checkpoint_writer_path(sc_checkpoint_writer *self);
+/* Unless it is finished, the set is given up: the thread comes to its end after the write in hand. */
+void sc_checkpoint_writer_cancel(sc_checkpoint_writer *self);
+/* Waits for the thread: for the manifest after sc_checkpoint_writer_finish, else only for the write in hand. The files of a
+ * set that did not become complete are removed. */
 void sc_checkpoint_writer_destroy(sc_checkpoint_writer **self_p);
 
 /* ---- finding and reading ---- */
@@ -94,9 +114,10 @@ sc_status sc_checkpoint_check(const char *path, bool verify, sc_manifest *out);
  * Errors: SC_NOT_FOUND if there is no set; SC_DATA_LOSS if there are some and all are damaged; another if a set may be
  * good but cannot be read here (SC_FAILED_PRECONDITION: by a newer version): an older one is then not what was meant. */
 sc_status sc_checkpoint_newest(const char *dir, char **path, sc_manifest *out);
-/* Removes sets beyond the `keep` that were saved last, and leftovers, without a manifest or damaged, that are older than the
- * newest of these. The order of saving counts here, not the step: after a return to an older step the sets of the road
- * not taken must not push out the new ones. The newest step is kept in any case. Not while a set is being written. */
+/* Removes sets beyond the `keep` (at least 2) that were saved last, and leftovers, without a manifest or damaged, that are
+ * older than the newest of these and were begun before the last. The order of saving counts here, not the step: after a
+ * return to an older step the sets of the road not taken must not push out the new ones. The newest step is kept in any
+ * case. Not while a set is being written. */
 void sc_checkpoint_prune(const char *dir, int keep);
 
 /* An open set: tensors by name, whichever shard they are in. Several threads may read at once. */
@@ -106,10 +127,5 @@ void sc_checkpoint_reader_close(sc_checkpoint_reader **self_p);
 /* Reads bytes [from, from + n) of a float32 tensor with this shape. Errors: SC_DATA_LOSS naming tensor, expected, found. */
 sc_status sc_checkpoint_reader_read(const sc_checkpoint_reader *self, const char *name, const sc_shape *shape,
                                     uint64_t from, void *out, size_t n);
-
-/* ---- hashes ---- */
-/* xxh3, 64 bits: of bytes, and of a regular file, read as a stream. Errors: as sc_files_read. */
-uint64_t sc_checkpoint_hash(const void *bytes, size_t n_bytes);
-sc_status sc_checkpoint_hash_file(const char *path, uint64_t *out);
 
 #endif

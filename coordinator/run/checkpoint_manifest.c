@@ -1,7 +1,7 @@
 /* The manifest as JSON. Whoever reads one rests a run on it, so each value is checked, and a hash over all of them is the
  * last: a manifest with a flipped digit is as damaged as a shard with a flipped bit. */
 #include "coordinator/run/checkpoint_internal.h"
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -57,8 +57,9 @@ static const char *const manifest_keys[] = {
     "shards",
     "hash",
 };
-static const char *const model_keys[] = {"family",  "layers", "heads",   "hidden",
-                                         "context", "vocab",  "dropout", "norm_epsilon"};
+/* The last one is optional: all models were tied before there was a choice. */
+static const char *const model_keys[] = {"family", "layers",  "heads",        "hidden", "context",
+                                         "vocab",  "dropout", "norm_epsilon", "tied"};
 static const char *const shard_keys[] = {"file", "bytes", "hash"};
 
 enum { MAX_SHARDS = SC_MAX_STAGES * SC_MAX_CHUNKS, HASH_DIGITS = 16 };
@@ -173,6 +174,7 @@ static bool set_model(json_t *root, const sc_model *model)
     for (size_t i = 0; i < N_OF(ratios); i++)
         ok = ok && json_object_set_new(object, ratios[i].key,
                                        json_float(*(const float *)((const char *)model + ratios[i].offset))) == 0;
+    ok = ok && json_object_set_new(object, "tied", json_boolean(model->tied)) == 0;
     return json_object_set_new(root, "model", object) == 0 && ok;
 }
 
@@ -253,11 +255,13 @@ static bool is_known(const char *key, const char *const *keys, size_t n)
     return false;
 }
 
-static sc_status check_keys(json_t *object, const char *path, const char *what, const char *const *keys, size_t n)
+/* The first n_needed of the n keys have to be there. */
+static sc_status check_keys(json_t *object, const char *path, const char *what, const char *const *keys,
+                            size_t n_needed, size_t n)
 {
     if (!json_is_object(object))
         return SC_FAIL(SC_DATA_LOSS, "%s: %s is not an object", path, what);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n_needed; i++)
         if (!json_object_get(object, keys[i]))
             return SC_FAIL(SC_DATA_LOSS, "%s: %s has no key \"%s\"", path, what, keys[i]);
     const char *key;
@@ -305,7 +309,7 @@ static sc_status read_word(const json_t *object, const char *path, const char *k
 static sc_status read_model(json_t *object, const char *path, sc_model *model)
 {
     int family;
-    SC_TRY(check_keys(object, path, "model", model_keys, N_OF(model_keys)));
+    SC_TRY(check_keys(object, path, "model", model_keys, N_OF(model_keys) - 1, N_OF(model_keys)));
     SC_TRY(read_word(object, path, "family", "model.family", &family));
     model->family = (sc_family)family;
     for (size_t i = 0; i < N_OF(sizes); i++) {
@@ -315,6 +319,10 @@ static sc_status read_model(json_t *object, const char *path, sc_model *model)
             return wrong_type(path, sizes[i].key, "a positive integer");
         *(int *)((char *)model + sizes[i].offset) = (int)number;
     }
+    const json_t *tied = json_object_get(object, "tied");
+    if (tied && !json_is_boolean(tied))
+        return wrong_type(path, "tied", "true or false");
+    model->tied = !tied || json_is_true(tied);
     for (size_t i = 0; i < N_OF(ratios); i++) {
         const json_t *value = json_object_get(object, ratios[i].key);
         double number = json_number_value(value);
@@ -360,7 +368,7 @@ static sc_status read_texts(const json_t *root, const char *path, sc_manifest *o
 
 static sc_status read_shard(json_t *object, const char *path, struct sc_manifest_shard *shard)
 {
-    SC_TRY(check_keys(object, path, "a shard", shard_keys, N_OF(shard_keys)));
+    SC_TRY(check_keys(object, path, "a shard", shard_keys, N_OF(shard_keys), N_OF(shard_keys)));
     const char *file = json_string_value(json_object_get(object, "file"));
     const char *hash = json_string_value(json_object_get(object, "hash"));
     const json_t *bytes = json_object_get(object, "bytes");
@@ -405,7 +413,7 @@ static sc_status check_hash(json_t *root, const char *path)
 static sc_status read_all(json_t *root, const char *path, sc_manifest *out)
 {
     SC_TRY(check_version(root, path));
-    SC_TRY(check_keys(root, path, "the manifest", manifest_keys, N_OF(manifest_keys)));
+    SC_TRY(check_keys(root, path, "the manifest", manifest_keys, N_OF(manifest_keys), N_OF(manifest_keys)));
     SC_TRY(read_numbers(root, path, out));
     SC_TRY(read_model(json_object_get(root, "model"), path, &out->model));
     SC_TRY(read_word(root, path, "optimizer", "train.optimizer", &out->optimizer));

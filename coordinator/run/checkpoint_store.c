@@ -1,9 +1,10 @@
 /* Which sets a directory has, which of them are sound, and which may go. Only names of the form that the writer gives are
  * looked at, and a link in such a name's place is none of ours. */
 #include "coordinator/run/checkpoint_internal.h"
-#include "coordinator/run/checksums.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/checksums.h"
+#include "proto/base/disk.h"
+#include "proto/base/files.h"
 #include "proto/base/log.h"
 
 #include <dirent.h>
@@ -21,7 +22,7 @@
 typedef struct set {
     char *path;
     int64_t step;
-    int number; /* which save of the step: 1, 2, ... */
+    uint64_t number; /* in its name; 1 in one without */
     bool has_manifest;
 } set;
 
@@ -41,22 +42,27 @@ static sc_status fail_errno(const char *path, const char *what)
     return SC_FAIL(error == EIO ? SC_DATA_LOSS : sc_files_status(error), "%s: %s: %s", path, what, strerror(error));
 }
 
-const char *sc_checkpoint_name(int64_t step, int number, char name[SC_CHECKPOINT_NAME_BYTES])
+const char *sc_checkpoint_name(int64_t step, uint64_t number, char name[SC_CHECKPOINT_NAME_BYTES])
 {
     int length = snprintf(name, SC_CHECKPOINT_NAME_BYTES, "step-%08" PRId64, step);
     if (number > 1)
-        snprintf(name + length, SC_CHECKPOINT_NAME_BYTES - (size_t)length, ".%d", number);
+        snprintf(name + length, SC_CHECKPOINT_NAME_BYTES - (size_t)length, ".%" PRIu64, number);
     return name;
 }
 
 /* Only what sc_checkpoint_name gives: "step-100", "step-00000100.1" and "step-00000100.2~" are no sets. */
-static bool parse_name(const char *name, int64_t *step, int *number)
+static bool parse_name(const char *name, int64_t *step, uint64_t *number)
 {
     char again[SC_CHECKPOINT_NAME_BYTES];
     *number = 1;
-    if (sscanf(name, "step-%" SCNd64 ".%d", step, number) < 1 || *step < 0)
+    if (sscanf(name, "step-%" SCNd64 ".%" SCNu64, step, number) < 1 || *step < 0)
         return false;
     return strcmp(sc_checkpoint_name(*step, *number, again), name) == 0;
+}
+
+const char *sc_checkpoint_place_name(sc_checkpoint_place place)
+{
+    return place == SC_CHECKPOINT_SHARED ? SC_CHECKPOINT_SHARED_SETS : SC_CHECKPOINT_SETS;
 }
 
 /* --- listing ------------------------------------------------------------------------------------------------------------ */
@@ -102,24 +108,49 @@ static int compare_newest_first(const void *a, const void *b)
     const set *x = a, *y = b;
     if (x->step != y->step)
         return x->step > y->step ? -1 : 1;
-    return y->number - x->number;
+    return x->number == y->number ? 0 : x->number > y->number ? -1 : 1;
 }
 
-/* All sets of DIR, with and without a manifest. */
-static sc_status scan(const char *dir, set_list *out)
+/* A shared directory that is not there now may hold the newest set: that is no reason to go on without it. */
+static sc_status fail_shared(const char *parent)
+{
+    char target[PATH_MAX];
+    int error = errno;
+    ssize_t n = readlink(parent, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = '\0';
+    return SC_FAIL(SC_FAILED_PRECONDITION,
+                   "%s: the run's shared checkpoints are in %s, which cannot be read: %s; mount it, or remove the link "
+                   "to go on without them",
+                   parent, target, strerror(error));
+}
+
+static sc_status scan_place(const char *dir, sc_checkpoint_place place, set_list *out)
 {
     char parent[PATH_MAX];
-    *out = (set_list){0};
-    snprintf(parent, sizeof parent, "%s/%s", dir, SC_CHECKPOINT_SETS);
+    struct stat info;
+    if (snprintf(parent, sizeof parent, "%s/%s", dir, sc_checkpoint_place_name(place)) >= (int)sizeof parent)
+        return SC_FAIL(SC_INVALID, "%s: the path is too long", dir);
+    if (lstat(parent, &info) != 0 && (errno == ENOENT || errno == ENOTDIR))
+        return SC_OK;
     DIR *entries = opendir(parent);
     if (!entries)
-        return errno == ENOENT ? SC_OK : fail_errno(parent, "cannot be read");
+        return place == SC_CHECKPOINT_SHARED ? fail_shared(parent) : fail_errno(parent, "cannot be read");
     sc_status status = SC_OK;
     for (struct dirent *entry; status == SC_OK && (errno = 0, entry = readdir(entries));)
         status = add_set(out, parent, entry->d_name);
     if (status == SC_OK && errno != 0)
         status = fail_errno(parent, "cannot be read");
     closedir(entries);
+    return status;
+}
+
+/* All sets of DIR, with and without a manifest. */
+static sc_status scan(const char *dir, set_list *out)
+{
+    *out = (set_list){0};
+    sc_status status = scan_place(dir, SC_CHECKPOINT_IN_RUN, out);
+    if (status == SC_OK)
+        status = scan_place(dir, SC_CHECKPOINT_SHARED, out);
     if (status != SC_OK)
         clear_sets(out);
     else if (out->n > 1)
@@ -199,7 +230,7 @@ static sc_status check_companion(const char *set_path, const char *name, uint64_
     uint64_t found;
     if (snprintf(path, sizeof path, "%s/%s", set_path, name) >= (int)sizeof path)
         return SC_FAIL(SC_INVALID, "%s: the path is too long", set_path);
-    sc_status status = sc_checkpoint_hash_file(path, &found);
+    sc_status status = sc_checksum64_of_file(path, &found);
     if (status == SC_NOT_FOUND)
         return SC_FAIL(SC_DATA_LOSS, "%s: is missing", path);
     if (status != SC_OK)
@@ -271,20 +302,27 @@ sc_status sc_checkpoint_newest(const char *dir, char **path, sc_manifest *out)
     return status;
 }
 
-sc_status sc_checkpoint_next_save(const char *dir, uint64_t *save)
+sc_status sc_checkpoint_next(const char *dir, uint64_t above, int64_t step, uint64_t *save,
+                             char name[SC_CHECKPOINT_NAME_BYTES])
 {
     set_list all;
-    *save = 1;
     SC_TRY(scan(dir, &all));
+    int64_t highest_step = all.n > 0 ? all.sets[0].step : -1;
+    uint64_t highest = above;
     for (int i = 0; i < all.n; i++) {
         sc_manifest manifest;
+        if (all.sets[i].number > 1 && all.sets[i].number > highest)
+            highest = all.sets[i].number;
         if (!all.sets[i].has_manifest || read_manifest(all.sets[i].path, &manifest) != SC_OK)
-            continue; /* a damaged one has no say; a newer version's is kept apart by prune */
-        if (manifest.save >= *save)
-            *save = manifest.save + 1;
+            continue; /* a damaged one has no say beyond its name; a newer version's is kept apart by prune */
+        if (manifest.save > highest)
+            highest = manifest.save;
         sc_manifest_clear(&manifest);
     }
     clear_sets(&all);
+    *save = highest + 1;
+    bool plain = step > highest_step && above == 0; /* above: that name is taken, by something that is no set */
+    sc_checkpoint_name(step, plain ? 1 : *save > 2 ? *save : 2, name);
     return SC_OK;
 }
 
@@ -301,25 +339,42 @@ static void remove_files(int fd, const char *path)
     }
     for (struct dirent *entry; (entry = readdir(entries));)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-            unlinkat(fd, entry->d_name, 0) != 0 && errno != ENOENT)
+            sc_disk_get()->unlinkat(fd, entry->d_name, 0) != 0 && errno != ENOENT)
             SC_WARN("%s/%s cannot be removed: %s", path, entry->d_name, strerror(errno));
     closedir(entries);
 }
 
-void sc_checkpoint_remove(const char *path)
+/* Whether the set is gone for every reader: without its manifest, once that is on the disk. Only then do shards follow. */
+static bool hide(int fd)
+{
+    if (sc_disk_get()->unlinkat(fd, SC_CHECKPOINT_MANIFEST, 0) != 0)
+        return errno == ENOENT;
+    return sc_disk_get()->fsync(fd) == 0 || errno == EINVAL;
+}
+
+static bool empty(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) {
-        if (errno != ENOENT)
-            SC_WARN("the checkpoint %s cannot be removed: %s", path, strerror(errno));
-        return;
-    }
-    /* Without its manifest the set is gone for every reader; only when that is on the disk do the shards follow. */
-    bool hidden = unlinkat(fd, SC_CHECKPOINT_MANIFEST, 0) == 0 ? fsync(fd) == 0 || errno == EINVAL : errno == ENOENT;
+    if (fd < 0 && errno == ENOENT)
+        return true;
+    bool hidden = fd >= 0 && hide(fd);
     if (hidden)
         remove_files(fd, path);
-    close(fd);
-    if (!hidden || rmdir(path) != 0)
+    else
+        SC_WARN("the checkpoint %s cannot be removed: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return hidden;
+}
+
+void sc_checkpoint_empty(const char *path)
+{
+    (void)empty(path);
+}
+
+void sc_checkpoint_remove(const char *path)
+{
+    if (empty(path) && sc_disk_get()->unlinkat(AT_FDCWD, path, AT_REMOVEDIR) != 0 && errno != ENOENT)
         SC_WARN("the checkpoint %s cannot be removed: %s", path, strerror(errno));
 }
 
@@ -359,8 +414,9 @@ static void remove_surplus(const candidate *c, int n, int n_sound, int keep)
         if (c[i].set != newest)
             sc_checkpoint_remove(c[i].set->path);
     for (int i = n_sound; i < n; i++) /* a set that this build or this user cannot read is not ours to judge */
-        if ((c[i].status == SC_DATA_LOSS || c[i].status == SC_NOT_FOUND) && compare_newest_first(newest, c[i].set) < 0)
-            sc_checkpoint_remove(c[i].set->path);
+        if ((c[i].status == SC_DATA_LOSS || c[i].status == SC_NOT_FOUND) &&
+            compare_newest_first(newest, c[i].set) < 0 && c[i].set->number <= c[0].save)
+            sc_checkpoint_remove(c[i].set->path); /* its name stays used: a higher step and number are there */
 }
 
 void sc_checkpoint_prune(const char *dir, int keep)
@@ -379,7 +435,7 @@ void sc_checkpoint_prune(const char *dir, int keep)
     }
     if (n_sound > 0) {
         qsort(candidates, (size_t)all.n, sizeof *candidates, compare_last_saved_first);
-        remove_surplus(candidates, all.n, n_sound, keep > 1 ? keep : 1);
+        remove_surplus(candidates, all.n, n_sound, keep > 2 ? keep : 2);
     }
     free(candidates);
     clear_sets(&all);

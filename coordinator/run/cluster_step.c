@@ -64,6 +64,7 @@ static Stagecoach__V1__ModelDescription describe_model(const sc_model *model)
     m.vocab = (uint32_t)model->vocab;
     m.dropout = model->dropout;
     m.norm_epsilon = model->norm_epsilon;
+    m.tied = model->tied;
     return m;
 }
 

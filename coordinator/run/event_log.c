@@ -1,10 +1,12 @@
 #include "coordinator/run/event_log.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/utf8.h"
+#include "proto/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -12,11 +14,35 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SC_LOG_SUBSYSTEM "events"
+
 struct sc_event_log {
     char *path;
     int fd;
-    bool torn; /* the file's last line has no newline */
+    off_t end;       /* of the last whole line */
+    bool torn;       /* bytes of a line that could not be cut off again lie behind it */
+    uint64_t n_lost; /* events that could not be written since the last that could */
 };
+
+/* What a kill or a full disk left of a line goes: the file ends with a whole one. */
+static void cut_torn_line(sc_event_log *self)
+{
+    char block[4096];
+    off_t size = lseek(self->fd, 0, SEEK_END), end = size > 0 ? size : 0;
+    while (end > 0) {
+        size_t n = end < (off_t)sizeof block ? (size_t)end : sizeof block;
+        if (pread(self->fd, block, n, end - (off_t)n) != (ssize_t)n)
+            break;
+        const char *newline = memrchr(block, '\n', n);
+        if (newline) {
+            end -= (off_t)n - (newline + 1 - block);
+            break;
+        }
+        end -= (off_t)n;
+    }
+    self->end = end;
+    self->torn = end < size && ftruncate(self->fd, end) != 0;
+}
 
 sc_status sc_event_log_open(const char *path, sc_event_log **out)
 {
@@ -34,9 +60,7 @@ sc_status sc_event_log_open(const char *path, sc_event_log **out)
         sc_event_log_close(&self);
         return SC_FAIL(sc_files_status(error), "%s: cannot be opened: %s", path, strerror(error));
     }
-    off_t end = lseek(self->fd, 0, SEEK_END);
-    char last;
-    self->torn = end > 0 && pread(self->fd, &last, 1, end - 1) == 1 && last != '\n';
+    cut_torn_line(self);
     *out = self;
     return SC_OK;
 }
@@ -127,23 +151,29 @@ static event event_new(const char *name)
     return self;
 }
 
+/* The line whole, or nothing of it. */
 static sc_status write_line(sc_event_log *self, const char *line, size_t n_bytes)
 {
-    while (n_bytes > 0) { /* more than once only when a signal or a full disk cuts the line */
-        ssize_t n = write(self->fd, line, n_bytes);
+    size_t done = 0;
+    while (done < n_bytes) { /* more than once only when a signal or a full disk cuts the line */
+        ssize_t n = write(self->fd, line + done, n_bytes - done);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
-            return SC_FAIL(sc_files_status(errno), "%s: an event cannot be written: %s", self->path, strerror(errno));
-        self->torn = line[n - 1] != '\n';
-        line += n;
-        n_bytes -= (size_t)n;
+        if (n < 0) {
+            int error = errno;
+            self->torn = (done > 0 || self->torn) && ftruncate(self->fd, self->end) != 0;
+            return SC_FAIL(sc_files_status(error), "%s: events cannot be written: %s; the run goes on without them",
+                           self->path, strerror(error));
+        }
+        done += (size_t)n;
     }
+    self->torn = false;
+    self->end = lseek(self->fd, 0, SEEK_END);
     return SC_OK;
 }
 
-/* Writes the event and lets it go. */
-static sc_status event_write(sc_event_log *self, event *e)
+/* The event as a line. Takes its object. */
+static sc_status put(sc_event_log *self, event *e)
 {
     char *body = e->object ? json_dumps(e->object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(e->object);
@@ -163,6 +193,31 @@ static sc_status event_write(sc_event_log *self, event *e)
     free(line);
     free(body);
     return status;
+}
+
+/* Says in the file, and to whoever looks on, that there is a gap. */
+static sc_status tell_loss(sc_event_log *self)
+{
+    event e = event_new("events_lost");
+    add(&e, "count", count(self->n_lost));
+    SC_TRY(put(self, &e));
+    SC_WARN("%s: events are written again; %" PRIu64 " %s lost", self->path, self->n_lost,
+            self->n_lost == 1 ? "was" : "were");
+    self->n_lost = 0;
+    return SC_OK;
+}
+
+/* Writes the event and lets it go. Of failures in a row the first is told. */
+static sc_status event_write(sc_event_log *self, event *e)
+{
+    sc_status status = self->n_lost > 0 ? tell_loss(self) : SC_OK;
+    if (status == SC_OK)
+        status = put(self, e);
+    else
+        json_decref(e->object);
+    if (status == SC_OK)
+        return SC_OK;
+    return self->n_lost++ == 0 ? status : SC_OK;
 }
 
 /* ---- the events ---------------------------------------------------------------------------------------------------- */

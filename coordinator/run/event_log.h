@@ -11,14 +11,16 @@
  *   checkpoint     step, status, message, path, bytes, seconds
  *   recovery       step (where training goes on), steps_lost, generation, rejoin_seconds, load_seconds
  *   run_finished   step, status ("OK" or the name of the error), message, seconds
+ *   events_lost    count: events before this line that could not be written, as on a full disk
  * Steps count from 1; tokens are those of the one step. loss, grad_norm and lr are rounded to float32 and written with
  * nine digits, so that they read back to the same bits; the other numbers have nine digits too. A number that is not
  * finite, which JSON cannot hold, is null.
  *
- * A line goes out in one write(2) at the end of the file: a reader sees whole lines, and a killed coordinator leaves at
- * most the last line torn. The next writer then starts a line of its own.
+ * A line goes out in one write(2) at the end of the file, and one that does not fit is cut off again: each line is whole,
+ * and a killed coordinator leaves at most the last one torn, which the next one cuts off.
  *
- * A function that returns an error has left the log usable: the caller says so and goes on with the run.
+ * A function that returns an error has left the log usable: the caller says so and goes on with the run. Of failures in a
+ * row the first is returned and the rest are counted; when writing works again, events_lost and a warning tell how many.
  * Errors of all: SC_RESOURCE_EXHAUSTED (disk full, no memory), SC_UNAVAILABLE. Thread: one owns it. */
 #ifndef SC_EVENT_LOG_H
 #define SC_EVENT_LOG_H

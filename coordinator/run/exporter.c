@@ -1,9 +1,9 @@
 #include "coordinator/run/exporter.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/tokenizer_bpe.h"
 #include "coordinator/run/checkpoint.h"
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 #include "coordinator/run/weights.h"
 #include "proto/base/half.h"
 #include "proto/base/log.h"
@@ -22,7 +22,7 @@
 typedef struct exporter {
     const sc_exporter_options *options;
     char dir[PATH_MAX];
-    sc_hf_config config;
+    sc_model model;
     sc_hf_weights *weights;
     sc_tokenizer *tokenizer; /* NULL: the directory has none */
     int64_t step;
@@ -56,8 +56,8 @@ static sc_status open_source(exporter *e)
 {
     SC_TRY(sc_weights_find(e->options->dir, e->options->step, e->dir, &e->step));
     SC_TRY(verify(e));
-    SC_TRY(sc_hf_config_load(e->dir, &e->config));
-    SC_TRY(sc_hf_weights_open(e->dir, &e->config, &e->weights));
+    SC_TRY(sc_hf_config_load(e->dir, &e->model));
+    SC_TRY(sc_hf_weights_open(e->dir, &e->model, &e->weights));
     sc_status status = sc_tokenizer_open(e->dir, &e->tokenizer);
     if (status != SC_NOT_FOUND)
         return status;
@@ -117,7 +117,7 @@ static sc_status write_tensor(const exporter *e, sc_safetensors_writer *writer, 
 {
     enum { PIECE = 16384 };
     float values[PIECE], raw[PIECE]; /* raw: room for any of the types */
-    sc_param param = sc_model_param(&e->config.model, ordinal);
+    sc_param param = sc_model_param(&e->model, ordinal);
     sc_dtype dtype = dtype_of(e, ordinal);
     size_t bytes = sc_dtype_bytes(dtype);
     uint64_t elements, overflowed = 0;
@@ -138,7 +138,7 @@ static sc_status write_tensor(const exporter *e, sc_safetensors_writer *writer, 
 
 static sc_status write_weights(const exporter *e, const char *path)
 {
-    const sc_model *model = &e->config.model;
+    const sc_model *model = &e->model;
     char step[32];
     snprintf(step, sizeof step, "%" PRId64, e->step);
     sc_safetensors_writer *writer = NULL;
@@ -169,8 +169,8 @@ static sc_status write_files(exporter *e)
         SC_TRY(sc_tokenizer_save(e->tokenizer, path_of(e, "stagecoach_tokenizer.json", path)));
     if (e->tokenizer && strcmp(sc_tokenizer_type(e->tokenizer), "bpe") == 0)
         SC_TRY(sc_tokenizer_bpe_export(e->tokenizer, e->options->out));
-    int embedding = sc_model_tied_param(&e->config.model);
-    return sc_hf_config_save(&e->config.model, dtype_of(e, embedding), path_of(e, "config.json", path));
+    sc_dtype dtype = dtype_of(e, sc_model_embedding_param(&e->model));
+    return sc_hf_config_save(&e->model, dtype, path_of(e, "config.json", path));
 }
 
 sc_status sc_exporter_run(const sc_exporter_options *options, sc_export *out)
@@ -181,9 +181,9 @@ sc_status sc_exporter_run(const sc_exporter_options *options, sc_export *out)
         status = write_files(&e);
     if (status == SC_OK)
         *out = (sc_export){
-            .elements = sc_model_n_elements(&e.config.model),
+            .elements = sc_model_n_elements(&e.model),
             .step = e.step,
-            .dtype = dtype_of(&e, sc_model_tied_param(&e.config.model)),
+            .dtype = dtype_of(&e, sc_model_embedding_param(&e.model)),
         };
     else
         take_back(&e);

@@ -1,6 +1,6 @@
 #include "coordinator/run/hf_config.h"
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -93,15 +93,14 @@ static sc_status check_mlp(const json_t *root, const sc_model *model)
     return SC_OK;
 }
 
-static sc_status read_keys(const json_t *root, sc_hf_config *out)
+static sc_status read_keys(const json_t *root, sc_model *model)
 {
     if (!json_is_object(root))
         return SC_FAIL(SC_INVALID, "is not a JSON object");
     const char *type = json_string_value(json_object_get(root, "model_type"));
     if (!type || strcmp(type, "gpt2") != 0)
         return SC_FAIL(SC_INVALID, "model_type is \"%.40s\"; supported is \"gpt2\"", type ? type : "");
-    sc_model *model = &out->model;
-    *out = (sc_hf_config){.model = {.family = SC_GPT2, .norm_epsilon = 1e-5f}, .tied = true};
+    *model = (sc_model){.family = SC_GPT2, .norm_epsilon = 1e-5f};
     SC_TRY(read_sizes(root, model));
     SC_TRY(read_number(root, "layer_norm_epsilon", 1e-30, 1, &model->norm_epsilon));
     SC_TRY(read_number(root, "resid_pdrop", 0, 0.999999, &model->dropout));
@@ -110,11 +109,11 @@ static sc_status read_keys(const json_t *root, sc_hf_config *out)
     const json_t *tied = json_object_get(root, "tie_word_embeddings");
     if (tied && !json_is_boolean(tied))
         return SC_FAIL(SC_INVALID, "tie_word_embeddings must be true or false");
-    out->tied = !tied || json_is_true(tied);
+    model->tied = !tied || json_is_true(tied);
     return sc_model_check(model);
 }
 
-sc_status sc_hf_config_parse(const char *text, size_t text_bytes, const char *path, sc_hf_config *out)
+sc_status sc_hf_config_parse(const char *text, size_t text_bytes, const char *path, sc_model *out)
 {
     json_error_t error;
     json_t *root = json_loadb(text, text_bytes, JSON_REJECT_DUPLICATES, &error);
@@ -125,7 +124,7 @@ sc_status sc_hf_config_parse(const char *text, size_t text_bytes, const char *pa
     return status == SC_OK ? SC_OK : SC_FAIL(status, "%s: %s", path, sc_status_message());
 }
 
-sc_status sc_hf_config_load(const char *dir, sc_hf_config *out)
+sc_status sc_hf_config_load(const char *dir, sc_model *out)
 {
     char path[PATH_MAX], *text;
     size_t n;
@@ -167,7 +166,7 @@ static json_t *describe(const sc_model *model, sc_dtype weights)
         json_pack("{s:s, s:[s], s:s, s:s, s:f, s:f, s:f, s:f, s:n, s:b}", "model_type", "gpt2", "architectures",
                   "GPT2LMHeadModel", "activation_function", "gelu_new", "torch_dtype", sc_dtype_name(weights),
                   "layer_norm_epsilon", shortest(model->norm_epsilon), "attn_pdrop", dropout, "embd_pdrop", dropout,
-                  "resid_pdrop", dropout, "n_inner", "tie_word_embeddings", 1);
+                  "resid_pdrop", dropout, "n_inner", "tie_word_embeddings", model->tied);
     bool ok = root != NULL;
     for (int i = 0; ok && i < N_SIZES; i++)
         ok = json_object_set_new(root, sizes[i].key,

@@ -10,7 +10,7 @@ typedef enum sc_hf_surplus {
 
 #define SC_HF_HEAD "lm_head.weight"
 
-/* The second name of a parameter: "h.0.ln_1.weight" for "transformer.h.0.ln_1.weight". */
+/* The second name of a parameter: "h.0.ln_1.weight" for "transformer.h.0.ln_1.weight"; itself where it has only one. */
 const char *sc_hf_names_bare(const char *name);
 /* What a tensor is that is neither a parameter nor the head. */
 sc_hf_surplus sc_hf_names_surplus(const char *name);

@@ -61,10 +61,28 @@ static sc_status check_tensor(const sc_safetensors_place *place, const sc_param 
     return SC_OK;
 }
 
+/* The head of an untied model: its only name has no prefix. */
+static sc_status match_head(sc_hf_weights *self, const matching *m, int ordinal)
+{
+    sc_param param = sc_model_param(m->model, ordinal);
+    int index = sc_safetensors_set_find(self->set, param.name);
+    if (index < 0)
+        return SC_FAIL(
+            SC_DATA_LOSS,
+            "%s: the weights have no tensor %s, and by config.json (tie_word_embeddings: false) the head has "
+            "a matrix of its own; save a GPT2LMHeadModel, or set tie_word_embeddings to true",
+            m->dir, param.name);
+    m->used[index] = true;
+    self->params[ordinal] = sc_safetensors_set_at(self->set, index);
+    return check_tensor(&self->params[ordinal], &param);
+}
+
 static sc_status match(sc_hf_weights *self, const matching *m, int ordinal)
 {
     sc_param param = sc_model_param(m->model, ordinal);
     const char *bare_name = sc_hf_names_bare(param.name);
+    if (bare_name == param.name)
+        return match_head(self, m, ordinal);
     int full = sc_safetensors_set_find(self->set, param.name), bare = sc_safetensors_set_find(self->set, bare_name);
     if (full < 0 && bare < 0)
         return SC_FAIL(SC_DATA_LOSS, "%s: the weights have no tensor %s (nor %s)", m->dir, param.name, bare_name);
@@ -119,7 +137,7 @@ static void tell_surplus(const sc_hf_weights *self, const matching *m)
     tell(SC_LOG_WARN, m->dir, "which the model does not have", &unknown);
 }
 
-/* --- the head -------------------------------------------------------------------------------------------------------- */
+/* --- the tied head -------------------------------------------------------------------------------------------------------- */
 
 /* Elements [first, first + n) of a tensor as float32; n <= PIECE. */
 enum { PIECE = 4096 };
@@ -142,22 +160,18 @@ static sc_status check_equal(const sc_safetensors_place *head, const sc_safetens
         SC_TRY(read_piece(head, first, a, n));
         SC_TRY(read_piece(embedding, first, b, n));
         if (memcmp(a, b, n * sizeof *a) != 0)
-            return SC_FAIL(SC_UNIMPLEMENTED,
-                           "%s: %s differs from %s: the model has an untied head, and only tied ones are supported",
+            return SC_FAIL(SC_DATA_LOSS,
+                           "%s: %s differs from %s, and by config.json (tie_word_embeddings) the two are one; set "
+                           "tie_word_embeddings to false there if the head has a matrix of its own",
                            sc_safetensors_path(head->file), head->entry->name, embedding->entry->name);
     }
     return SC_OK;
 }
 
-static sc_status check_head(sc_hf_weights *self, const matching *m, bool tied)
+static sc_status check_tied_head(sc_hf_weights *self, const matching *m)
 {
     int index = sc_safetensors_set_find(self->set, SC_HF_HEAD), embedding = sc_model_tied_param(m->model);
-    if (index < 0 && !tied)
-        return SC_FAIL(SC_UNIMPLEMENTED,
-                       "%s/config.json: tie_word_embeddings is false, and the weights have no " SC_HF_HEAD
-                       "; only models with a tied head are supported",
-                       m->dir);
-    if (index < 0)
+    if (index < 0 || embedding < 0)
         return SC_OK;
     m->used[index] = true;
     sc_safetensors_place head = sc_safetensors_set_at(self->set, index);
@@ -168,7 +182,7 @@ static sc_status check_head(sc_hf_weights *self, const matching *m, bool tied)
 
 /* --- open, read, close ------------------------------------------------------------------------------------------------ */
 
-static sc_status open_weights(sc_hf_weights *self, matching *m, bool tied)
+static sc_status open_weights(sc_hf_weights *self, matching *m)
 {
     SC_TRY(open_set(m->dir, &self->set));
     int n_params = sc_model_n_params(m->model);
@@ -178,19 +192,19 @@ static sc_status open_weights(sc_hf_weights *self, matching *m, bool tied)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for its %d tensors", m->dir, n_params);
     for (int i = 0; i < n_params; i++)
         SC_TRY(match(self, m, i));
-    SC_TRY(check_head(self, m, tied));
+    SC_TRY(check_tied_head(self, m));
     tell_surplus(self, m);
     return SC_OK;
 }
 
-sc_status sc_hf_weights_open(const char *dir, const sc_hf_config *config, sc_hf_weights **out)
+sc_status sc_hf_weights_open(const char *dir, const sc_model *model, sc_hf_weights **out)
 {
     *out = NULL;
     sc_hf_weights *self = calloc(1, sizeof *self);
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for its weights", dir);
-    matching m = {.dir = dir, .model = &config->model};
-    sc_status status = open_weights(self, &m, config->tied);
+    matching m = {.dir = dir, .model = model};
+    sc_status status = open_weights(self, &m);
     free(m.used);
     if (status != SC_OK)
         sc_hf_weights_close(&self);

@@ -2,7 +2,8 @@
  *
  * A directory of weights is Hugging Face's (model.safetensors, or several files with an index), a run's final/, or a set of
  * shards. A parameter is there as "transformer.h.0.ln_1.weight" or, as the bare GPT2Model saves it, "h.0.ln_1.weight"; in
- * float32, float16 or bfloat16. lm_head.weight may be there if it has the bits of wte.weight: the head is tied.
+ * float32, float16 or bfloat16. lm_head.weight is an untied model's own; a tied one's files may have it, too, with the bits of
+ * wte.weight.
  * Other tensors are passed over: causal masks (attn.bias, attn.masked_bias) are told at level info, unknown ones at
  * warn, the optimizer's state in silence.
  *
@@ -14,10 +15,10 @@
 
 typedef struct sc_hf_weights sc_hf_weights;
 
-/* Opens and checks all: no parameter is missing or there twice, shapes are those of the config, the head is tied. Returns
- * owned. Errors: SC_NOT_FOUND (no files; only pytorch_model.bin), SC_DATA_LOSS naming the tensor, what was expected and what
- * the file has, SC_UNIMPLEMENTED for a head with a matrix of its own. */
-sc_status sc_hf_weights_open(const char *dir, const sc_hf_config *config, sc_hf_weights **out);
+/* Opens and checks all: no parameter is missing or there twice, shapes are those of the model, a tied head is no other matrix.
+ * Returns owned. Errors: SC_NOT_FOUND (no files; only pytorch_model.bin), SC_DATA_LOSS naming the tensor, what was expected and
+ * what the file has. */
+sc_status sc_hf_weights_open(const char *dir, const sc_model *model, sc_hf_weights **out);
 void sc_hf_weights_close(sc_hf_weights **self_p);
 
 /* The type in which a parameter lies in its file. */

@@ -1,6 +1,7 @@
 #include "coordinator/run/resume.h"
 
-#include "coordinator/run/saver.h"
+#include "proto/base/checksums.h"
+#include "proto/base/shard.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -16,8 +17,8 @@ static sc_status hash_stretch(const sc_tokens *tokens, uint64_t first, uint64_t 
     for (uint64_t at = first; at < first + n; at += HASH_BLOCK) {
         size_t count = (size_t)(first + n - at < HASH_BLOCK ? first + n - at : HASH_BLOCK);
         SC_TRY(sc_tokens_read(tokens, at, count, block));
-        uint64_t pair[2] = {*hash, sc_checkpoint_hash(block, count * sizeof *block)};
-        *hash = sc_checkpoint_hash(pair, sizeof pair);
+        uint64_t pair[2] = {*hash, sc_checksum64_of(block, count * sizeof *block)};
+        *hash = sc_checksum64_of(pair, sizeof pair);
     }
     return SC_OK;
 }
@@ -60,6 +61,12 @@ sc_status sc_resume_check(const sc_manifest *manifest, const sc_run_identity *id
     SC_TRY(check_value("model.hidden", theirs->hidden, ours->hidden));
     SC_TRY(check_value("model.context", theirs->context, ours->context));
     SC_TRY(check_value("the model's vocabulary (model.vocab, data.tokenizer)", theirs->vocab, ours->vocab));
+    if (theirs->tied != ours->tied)
+        return SC_FAIL(
+            SC_FAILED_PRECONDITION,
+            "model.tied: the run's checkpoint has %s, the config %s; a run cannot go on with another: restore "
+            "the old value, or begin a new run with --run-dir or --fresh --force",
+            theirs->tied ? "true" : "false", ours->tied ? "true" : "false");
     SC_TRY(check_value("run.seed", (int64_t)manifest->seed, (int64_t)identity->seed));
     SC_TRY(check_value("train.batch_size", manifest->batch_size, config->train.batch_size));
     SC_TRY(check_value("train.sequence_length", manifest->sequence_length, sc_config_sequence_length(config)));
@@ -111,8 +118,8 @@ typedef struct source {
 static sc_status read_piece(void *context, uint64_t offset, void *data, size_t n)
 {
     const source *s = context;
-    char name[SC_NAME_BYTES + 32];
-    sc_saver_tensor_name(s->param->name, s->moment, name, sizeof name);
+    char name[SC_SHARD_NAME_BYTES];
+    sc_shard_tensor_name(s->param->name, s->moment, name);
     return sc_checkpoint_reader_read(s->reader, name, &s->param->shape, offset, data, n);
 }
 

@@ -2,6 +2,7 @@
 
 #include "coordinator/run/cluster_internal.h"
 #include "proto/base/log.h"
+#include "proto/base/shard.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@ enum {
     PIECE_BYTES = 4 << 20, /* as a parameter's stream */
     WINDOW = 2,            /* calls in flight to each worker: training's messages share the connection */
     MAX_QUEUED = 64 << 20, /* bytes that may wait for a slow disk before no more are asked for */
-    TENSOR_NAME_BYTES = SC_NAME_BYTES + 32,
+    MAX_ATTEMPTS = 2,      /* a second one writes to other files: what an fsync has failed for is lost */
 };
 
 /* One tensor of a worker's shard. */
@@ -53,18 +54,17 @@ struct sc_saver {
     int n_in_flight;
     shard *shards; /* [S] */
     sc_checkpoint_writer *writer;
+    sc_checkpoint_writer
+        *leaving; /* of a save that was given up, while its thread is in a call that a slow disk holds */
+    int attempt;
+    sc_status last_failure; /* of the last save; SC_OK: it is complete */
+    uint64_t n_failures;    /* in a row */
+    int64_t told_left_out;  /* the save for whose sake another was left out, and this was said */
     int64_t step;
     uint64_t bytes, start_ns;
     uint64_t asked_bytes;
     double spread_seconds;
 };
-
-const char *sc_saver_tensor_name(const char *parameter, int moment, char *text, size_t text_bytes)
-{
-    static const char *const prefixes[] = {"", "optimizer.first_moment.", "optimizer.second_moment."};
-    snprintf(text, text_bytes, "%s%s", prefixes[moment], parameter);
-    return text;
-}
 
 sc_status sc_saver_new(const sc_saver_options *options, sc_saver **out)
 {
@@ -80,9 +80,28 @@ sc_status sc_saver_new(const sc_saver_options *options, sc_saver **out)
     return SC_OK;
 }
 
+/* Without waiting for a disk that may be slow, unless two saves are given up before the first could notice. */
+static void let_writer_go(sc_saver *self)
+{
+    if (!self->writer)
+        return;
+    sc_checkpoint_writer_destroy(&self->leaving);
+    sc_checkpoint_writer_cancel(self->writer);
+    self->leaving = self->writer;
+    self->writer = NULL;
+}
+
+static void reap_writer(sc_saver *self)
+{
+    sc_status status;
+    if (self->leaving && sc_checkpoint_writer_done(self->leaving, &status))
+        sc_checkpoint_writer_destroy(&self->leaving);
+}
+
 static void clear(sc_saver *self)
 {
-    sc_checkpoint_writer_destroy(&self->writer);
+    let_writer_go(self);
+    reap_writer(self);
     for (int i = 0; i < self->S; i++) {
         free(self->shards[i].items);
         self->shards[i] = (shard){0};
@@ -98,6 +117,7 @@ void sc_saver_destroy(sc_saver **self_p)
         return;
     *self_p = NULL;
     clear(self);
+    sc_checkpoint_writer_destroy(&self->leaving);
     free(self->shards);
     free(self);
 }
@@ -119,7 +139,7 @@ static void report(sc_saver *self, sc_status status)
 {
     char message[1024], path[4096] = "";
     snprintf(message, sizeof message, "%s", status == SC_OK ? "" : sc_status_message());
-    if (self->writer)
+    if (self->writer && sc_checkpoint_writer_path(self->writer))
         snprintf(path, sizeof path, "%s", sc_checkpoint_writer_path(self->writer));
     sc_saved saved = {
         .status = status,
@@ -128,11 +148,42 @@ static void report(sc_saver *self, sc_status status)
         .step = self->step,
         .bytes = self->bytes,
         .seconds = sc_clock_seconds_since(&self->options.clock, self->start_ns),
+        .n_failures = self->n_failures,
+        .is_news = status != self->last_failure,
     };
+    self->n_failures = status == SC_OK ? 0 : self->n_failures + 1;
+    self->last_failure = status;
     clear(self);
     if (status == SC_OK)
         sc_checkpoint_prune(self->options.dir, self->options.keep);
     self->options.on_saved(self->options.context, &saved);
+}
+
+/* Whether another attempt, with other files, may succeed: not where the disk is full or closed to us. */
+static bool is_worth_another(sc_status status)
+{
+    return status == SC_DATA_LOSS || status == SC_UNAVAILABLE || status == SC_UNKNOWN;
+}
+
+/* The writer has failed: the same once more from the snapshots, which are there still, or the end of the save. */
+static void try_again(sc_saver *self, sc_status status)
+{
+    sc_checkpoint_writer *again = NULL;
+    char message[1024];
+    snprintf(message, sizeof message, "%s", sc_status_message());
+    if (self->attempt >= MAX_ATTEMPTS || !is_worth_another(status) ||
+        sc_checkpoint_writer_again(self->writer, &again) != SC_OK) {
+        report(self, SC_FAIL(status, "%s", message));
+        return;
+    }
+    SC_WARN("the checkpoint of step %" PRId64 " is written again, to another directory: %s", self->step, message);
+    sc_checkpoint_writer_destroy(&self->writer);
+    self->writer = again;
+    self->attempt++;
+    self->asked_bytes = 0;
+    for (int i = 0; i < self->S; i++)
+        self->shards[i].next_item = self->shards[i].next_offset = 0;
+    self->phase = STREAM;
 }
 
 /* --- what a shard holds -------------------------------------------------------------------------------------------- */
@@ -157,12 +208,12 @@ static sc_status list_items(sc_saver *self, const sc_assignment *a, int rank, in
                     continue;
                 taken[ordinals[i]] = true;
                 for (int moment = 0; moment <= n_moments; moment++) {
-                    char name[TENSOR_NAME_BYTES];
+                    char name[SC_SHARD_NAME_BYTES];
                     item *it = &s->items[s->n_items++];
                     memcpy(it->parameter, param.name, sizeof it->parameter);
                     it->moment = moment;
                     SC_TRY(sc_shape_bytes(&param.shape, SC_F32, &it->bytes));
-                    sc_saver_tensor_name(param.name, moment, name, sizeof name);
+                    sc_shard_tensor_name(param.name, moment, name);
                     SC_TRY(sc_checkpoint_writer_declare(self->writer, rank, name, &param.shape));
                     self->bytes += it->bytes;
                 }
@@ -174,7 +225,8 @@ static sc_status list_items(sc_saver *self, const sc_assignment *a, int rank, in
 static sc_status prepare(sc_saver *self, const sc_assignment *a, const sc_manifest *manifest)
 {
     int n_moments = manifest->optimizer == SC_ADAMW ? 2 : 1;
-    SC_TRY(sc_checkpoint_writer_new(self->options.dir, manifest, self->S, self->options.tokenizer, &self->writer));
+    SC_TRY(sc_checkpoint_writer_new(self->options.dir, SC_CHECKPOINT_IN_RUN, manifest, self->S, self->options.tokenizer,
+                                    &self->writer));
     bool *taken = calloc((size_t)sc_model_n_params(&a->model), sizeof *taken);
     sc_status status = taken ? SC_OK : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a checkpoint");
     for (int rank = 0; status == SC_OK && rank < self->S; rank++)
@@ -194,13 +246,17 @@ static void on_snapshot(void *context, int rank, const sc_result *result)
 sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest,
                          double spread_seconds)
 {
-    if (self->phase != IDLE) {
-        SC_WARN("the checkpoint of step %" PRId64 " is left out: that of step %" PRId64
-                " is still being written; a larger checkpoint.every or a faster disk helps",
-                manifest->step, self->step);
+    reap_writer(self);
+    if (self->phase != IDLE || self->leaving) {
+        if (self->told_left_out != self->step)
+            SC_WARN("the checkpoint of step %" PRId64 " is left out: that of step %" PRId64
+                    " is still being written; a larger checkpoint.every or a faster disk helps",
+                    manifest->step, self->step);
+        self->told_left_out = self->step;
         return SC_OK;
     }
     self->step = manifest->step;
+    self->attempt = 1;
     self->bytes = self->asked_bytes = 0;
     self->spread_seconds = spread_seconds;
     self->start_ns = sc_clock_ns(&self->options.clock);
@@ -226,7 +282,7 @@ static void on_piece(void *context, int rank, const sc_result *result)
     piece *p = context;
     sc_saver *self = p->of->saver;
     const item *it = &p->of->items[p->item];
-    char name[TENSOR_NAME_BYTES];
+    char name[SC_SHARD_NAME_BYTES];
     p->busy = false;
     self->n_in_flight--;
     if (self->phase != STREAM)
@@ -236,7 +292,7 @@ static void on_piece(void *context, int rank, const sc_result *result)
                         rank, it->parameter);
         return;
     }
-    sc_saver_tensor_name(it->parameter, it->moment, name, sizeof name);
+    sc_shard_tensor_name(it->parameter, it->moment, name);
     /* An error is the thread's own, which sc_saver_turn finds. */
     (void)sc_checkpoint_writer_piece(self->writer, p->of->rank, name, p->offset, result->payload);
 }
@@ -290,9 +346,7 @@ static sc_status stream(sc_saver *self)
     if (!all_asked || self->n_in_flight > 0)
         return SC_OK;
     self->phase = WRITE;
-    sc_status status = sc_checkpoint_writer_finish(self->writer);
-    if (status != SC_OK)
-        report(self, status);
+    (void)sc_checkpoint_writer_finish(self->writer); /* an error is the thread's own, which sc_saver_turn finds */
     return SC_OK;
 }
 
@@ -300,7 +354,11 @@ sc_status sc_saver_turn(sc_saver *self)
 {
     sc_status status;
     bool ended = self->writer && self->phase >= STREAM && sc_checkpoint_writer_done(self->writer, &status);
-    if (ended && self->n_in_flight == 0) /* else the answers under way would find their pieces gone */
+    if (ended && self->n_in_flight > 0)
+        return SC_OK; /* the answers under way would find their pieces gone */
+    if (ended && status != SC_OK)
+        try_again(self, status);
+    else if (ended)
         report(self, status);
     else if (self->phase == STREAM && !ended)
         SC_TRY(stream(self));

@@ -5,8 +5,9 @@
  *        -> write:    the thread syncs, renames, hashes; the manifest comes last
  *        -> idle
  *
- * A save that fails is told and does not end the run. What it keeps in memory is bounded: pieces in flight, and a limit on
- * those that wait for the disk. Thread: the coordinator's. */
+ * A save that fails is told and does not end the run. One that the disk spoils, not one that it has no room for, is written
+ * a second time from the same snapshots, to other files. What it keeps in memory is bounded: pieces in flight, and a limit
+ * on those that wait for the disk. Thread: the coordinator's. */
 #ifndef SC_SAVER_H
 #define SC_SAVER_H
 
@@ -21,7 +22,9 @@ typedef struct sc_saved {
     const char *message, *path;
     int64_t step;
     uint64_t bytes;
-    double seconds; /* from the snapshot on */
+    double seconds;      /* from the snapshot on */
+    uint64_t n_failures; /* saves that failed in a row before this one */
+    bool is_news;        /* the save before ended otherwise, so that a person should be told */
 } sc_saved;
 
 typedef struct sc_saver_options {
@@ -51,8 +54,5 @@ bool sc_saver_is_busy(const sc_saver *self);
 sc_status sc_saver_wait(sc_saver *self);
 /* After a loss of workers: the save in progress is given up. */
 void sc_saver_abort(sc_saver *self);
-
-/* The name of a moment in a shard: "optimizer.first_moment.<name>"; kind 0 is the parameter itself. Returns `text`. */
-const char *sc_saver_tensor_name(const char *parameter, int moment, char *text, size_t text_bytes);
 
 #endif

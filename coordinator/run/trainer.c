@@ -48,9 +48,14 @@ static void on_saved(void *context, const sc_saved *saved)
     sc_trainer_check_event(sc_event_log_checkpoint(t->events, &event));
     if (saved->status == SC_OK)
         t->saved = saved->step;
-    else
+    if (!saved->is_news)
+        return; /* events.jsonl has it */
+    if (saved->status != SC_OK)
         SC_ERROR("the checkpoint of step %" PRId64 " could not be saved, training goes on: %s", saved->step,
                  saved->message);
+    else
+        SC_WARN("the checkpoint of step %" PRId64 " is saved, after %" PRIu64 " that could not be", saved->step,
+                saved->n_failures);
 }
 
 /* --- preparation --------------------------------------------------------------------------------------------------- */
@@ -65,15 +70,6 @@ static sc_status make_plans(sc_trainer *t)
     SC_TRY(sc_plan_validate(t->plans[SC_PLAN_OF_STEPS], tied));
     SC_TRY(sc_plan_validate(t->plans[SC_PLAN_OF_EVALUATIONS], tied));
     return sc_partition_by_cost(&t->model, t->S, t->B, t->T, t->slices);
-}
-
-/* Before anybody waits for workers: a directory that lacks something is told at once. */
-static sc_status open_init(sc_trainer *t)
-{
-    sc_hf_config init;
-    SC_TRY(sc_hf_config_load(t->config->model.init, &init));
-    init.model = t->model;
-    return sc_hf_weights_open(t->config->model.init, &init, &t->init);
 }
 
 /* The newest set that checks out; `committed` is its step, 0 if there is none. */
@@ -112,8 +108,8 @@ static sc_status prepare(sc_trainer *t)
     const char *moved_to;
     SC_TRY(sc_run_dir_open(t->config, t->options->run_dir_mode, &t->dir, &moved_to));
     SC_TRY(find_checkpoint(t));
-    if (t->config->model.init && !t->checkpoint)
-        SC_TRY(open_init(t));
+    if (t->config->model.init && !t->checkpoint) /* before anybody waits for workers: what it lacks is told at once */
+        SC_TRY(sc_hf_weights_open(t->config->model.init, &t->model, &t->init));
     SC_TRY(sc_run_dir_write_config(t->dir, t->config));
     SC_TRY(sc_event_log_open(sc_run_dir_path(t->dir, "events.jsonl"), &t->events));
     sc_progress_options progress = {

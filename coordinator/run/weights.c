@@ -1,6 +1,6 @@
 #include "coordinator/run/weights.h"
 
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 #include "proto/base/safetensors.h"
 
 #include <inttypes.h>
@@ -66,9 +66,7 @@ sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_t
 
 sc_status sc_weights_describe(const char *dir, sc_model *model, sc_tokenizer **tokenizer)
 {
-    sc_hf_config config;
-    SC_TRY(sc_hf_config_load(dir, &config));
-    *model = config.model;
+    SC_TRY(sc_hf_config_load(dir, model));
     SC_TRY(sc_tokenizer_open(dir, tokenizer));
     int vocab = sc_tokenizer_vocab(*tokenizer);
     if (vocab > model->vocab) {
@@ -98,11 +96,8 @@ sc_status sc_weights_send(sc_cluster *cluster, const sc_model *model, const sc_h
 
 sc_status sc_weights_load(sc_cluster *cluster, const sc_model *model, const char *dir)
 {
-    sc_hf_config config;
     sc_hf_weights *weights = NULL;
-    SC_TRY(sc_hf_config_load(dir, &config));
-    config.model = *model;
-    SC_TRY(sc_hf_weights_open(dir, &config, &weights));
+    SC_TRY(sc_hf_weights_open(dir, model, &weights));
     sc_status status = sc_weights_send(cluster, model, weights);
     sc_hf_weights_close(&weights);
     return status;

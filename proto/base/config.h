@@ -16,6 +16,8 @@
 
 typedef enum sc_optimizer_kind { SC_ADAMW, SC_SGD } sc_optimizer_kind;
 typedef enum sc_lr_kind { SC_LR_CONSTANT, SC_LR_LINEAR, SC_LR_COSINE, SC_LR_WSD } sc_lr_kind;
+/* Whether the head's matrix is the embedding's; with model.init it is not known before the directory is read. */
+typedef enum sc_tying { SC_TYING_OF_INIT, SC_UNTIED, SC_TIED } sc_tying;
 typedef enum sc_schedule_kind { SC_SCHEDULE_GPIPE, SC_SCHEDULE_1F1B } sc_schedule_kind;
 
 typedef struct sc_config {
@@ -28,6 +30,7 @@ typedef struct sc_config {
         int family; /* sc_family */
         int64_t layers, heads, hidden, context;
         int64_t vocab; /* 0: as many as the tokenizer has */
+        int tied;      /* sc_tying */
         double dropout, norm_epsilon;
         char *init; /* directory of weights to start from, NULL: none; relative to the config file */
     } model;
@@ -99,7 +102,7 @@ const char *sc_config_word(const char *key, int value);
 /* The model that the config describes, with `vocab` tokens from the tokenizer (config's own model.vocab wins if larger).
  * Errors: SC_INVALID. */
 sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out);
-/* With model.init, the keys of the shape (layers, heads, hidden, context, vocab, norm_epsilon) that nobody gave are 0 until
+/* With model.init, the keys of the shape (layers, heads, hidden, context, vocab, tied, norm_epsilon) that nobody gave are 0 until
  * this takes them from the directory's model; keys that were given must agree with it. Then checks again what depends on
  * them. Errors: SC_INVALID naming key and both values. */
 sc_status sc_config_adopt(sc_config *self, const sc_model *model);

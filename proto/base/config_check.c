@@ -27,6 +27,8 @@ void sc_config_leave_to_init(sc_config_draft *draft)
             continue;
         if (key->type == SC_KEY_INT)
             *(int64_t *)sc_config_field(key, draft->config) = 0;
+        else if (key->type == SC_KEY_WORD)
+            *(int *)sc_config_field(key, draft->config) = 0;
         else
             *(double *)sc_config_field(key, draft->config) = 0;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const char *const families[] = {NULL, [SC_GPT2] = "gpt2", NULL};
+static const char *const tyings[] = {NULL, [SC_UNTIED] = "false", [SC_TIED] = "true", NULL};
 static const char *const tokenizers[] = {"char", "byte", NULL};
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
 static const char *const lr_schedules[] = {
@@ -76,6 +77,13 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     SHAPE_INT("model.context", model.context, "256", 1, MOST_TOKENS, "longest sequence, in tokens"),
     SHAPE_INT("model.vocab", model.vocab, "0", 0, 1 << 24,
               "rows of the token embedding; 0: as many as the tokenizer has"),
+    {.path = "model.tied",
+     .type = SC_KEY_WORD,
+     .offset = offsetof(sc_config, model.tied),
+     .allowed.words = tyings,
+     .fallback = "true",
+     .from_init = true,
+     .help = "the head uses the token embedding's matrix; false: it has one of its own"},
     NUMBER("model.dropout", model.dropout, "0.0", 0, false, 1, true, "of embedding, attention and residual alike"),
     {.path = "model.norm_epsilon",
      .type = SC_KEY_DOUBLE,

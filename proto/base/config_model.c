@@ -26,6 +26,7 @@ sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
         .vocab = self->model.vocab != 0 ? (int)self->model.vocab : vocab,
         .dropout = (float)self->model.dropout,
         .norm_epsilon = (float)self->model.norm_epsilon,
+        .tied = self->model.tied == SC_TIED,
     };
     SC_TRY(sc_model_check(&model));
     *out = model;
@@ -58,6 +59,13 @@ static void adopt(sc_config_draft *draft, const sc_model *model)
                           "%g is set, but the model in %s has %g; allowed: that, or leave the key out", epsilon,
                           c->model.init, (double)model->norm_epsilon);
     c->model.norm_epsilon = (double)model->norm_epsilon;
+    int tied = model->tied ? SC_TIED : SC_UNTIED;
+    if (c->model.tied != SC_TYING_OF_INIT && c->model.tied != tied)
+        sc_config_mistake(draft, (sc_place){0}, "model.tied",
+                          "%s is set, but the model in %s has %s; allowed: that, or leave the key out",
+                          sc_config_word("model.tied", c->model.tied), c->model.init,
+                          sc_config_word("model.tied", tied));
+    c->model.tied = tied;
     c->model.family = (int)model->family;
 }
 

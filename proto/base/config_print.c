@@ -135,7 +135,9 @@ static bool is_left_to_init(const sc_config_key *key, const sc_config *config)
     const void *field = sc_config_field(key, config);
     if (!config->model.init || !key->from_init)
         return false;
-    return key->type == SC_KEY_INT ? *(const int64_t *)field == 0 : *(const double *)field == 0;
+    if (key->type == SC_KEY_INT)
+        return *(const int64_t *)field == 0;
+    return key->type == SC_KEY_WORD ? *(const int *)field == 0 : *(const double *)field == 0;
 }
 
 int sc_config_print(const sc_config *self, FILE *out)

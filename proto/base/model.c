@@ -70,7 +70,7 @@ const char *sc_model_block_name(const sc_model *model, int block, char *text, si
 /* --- parameters ----------------------------------------------------------------------------------------------------
  */
 
-enum { N_EMBEDDING_PARAMS = 2, N_LAYER_PARAMS = 12, N_HEAD_PARAMS = 2 };
+enum { N_EMBEDDING_PARAMS = 2, N_LAYER_PARAMS = 12, N_NORM_PARAMS = 2 };
 
 /* Sizes in units of C; 0 ends the shape. */
 static const struct {
@@ -87,9 +87,15 @@ static const struct {
     {"mlp.c_proj.weight", 4, 1, SC_INIT_NORMAL, true},   {"mlp.c_proj.bias", 1, 0, SC_INIT_ZERO, false},
 };
 
+/* The final LayerNorm's two, behind all layers. */
+static int first_norm_param(const sc_model *model)
+{
+    return N_EMBEDDING_PARAMS + N_LAYER_PARAMS * model->layers;
+}
+
 int sc_model_n_params(const sc_model *model)
 {
-    return N_EMBEDDING_PARAMS + N_LAYER_PARAMS * model->layers + N_HEAD_PARAMS;
+    return first_norm_param(model) + N_NORM_PARAMS + (model->tied ? 0 : 1);
 }
 
 sc_param sc_model_param(const sc_model *model, int ordinal)
@@ -101,7 +107,7 @@ sc_param sc_model_param(const sc_model *model, int ordinal)
         snprintf(p.name, sizeof p.name, "transformer.%s.weight", ordinal == 0 ? "wte" : "wpe");
         p.shape = SC_SHAPE(ordinal == 0 ? model->vocab : model->context, C);
         p.init = SC_INIT_NORMAL;
-    } else if (ordinal < N_EMBEDDING_PARAMS + N_LAYER_PARAMS * model->layers) {
+    } else if (ordinal < first_norm_param(model)) {
         int layer = (ordinal - N_EMBEDDING_PARAMS) / N_LAYER_PARAMS,
             which = (ordinal - N_EMBEDDING_PARAMS) % N_LAYER_PARAMS;
         snprintf(p.name, sizeof p.name, "transformer.h.%d.%s", layer, layer_params[which].name);
@@ -112,8 +118,12 @@ sc_param sc_model_param(const sc_model *model, int ordinal)
         p.init = layer_params[which].init;
         if (layer_params[which].residual)
             p.init_std = (float)(0.02 / sqrt(2.0 * model->layers));
+    } else if (ordinal == first_norm_param(model) + N_NORM_PARAMS) {
+        snprintf(p.name, sizeof p.name, "lm_head.weight");
+        p.shape = SC_SHAPE(model->vocab, C);
+        p.init = SC_INIT_NORMAL;
     } else {
-        bool weight = ordinal == sc_model_n_params(model) - 2;
+        bool weight = ordinal == first_norm_param(model);
         snprintf(p.name, sizeof p.name, "transformer.ln_f.%s", weight ? "weight" : "bias");
         p.shape = SC_SHAPE(C);
         p.init = weight ? SC_INIT_ONE : SC_INIT_ZERO;
@@ -158,9 +168,9 @@ int sc_model_block_params(const sc_model *model, int block, int ordinals[SC_MAX_
         n = N_LAYER_PARAMS;
         break;
     case SC_BLOCK_HEAD:
-        first = sc_model_n_params(model) - N_HEAD_PARAMS;
-        n = N_HEAD_PARAMS;
-        ordinals[n] = sc_model_tied_param(model);
+        first = first_norm_param(model);
+        n = N_NORM_PARAMS;
+        ordinals[n] = sc_model_decoder_param(model);
         break;
     }
     for (int i = 0; i < n; i++)
@@ -168,10 +178,20 @@ int sc_model_block_params(const sc_model *model, int block, int ordinals[SC_MAX_
     return sc_model_block_kind(model, block) == SC_BLOCK_HEAD ? n + 1 : n;
 }
 
+int sc_model_embedding_param(const sc_model *model)
+{
+    (void)model; /* the first of every model's parameters */
+    return 0;
+}
+
+int sc_model_decoder_param(const sc_model *model)
+{
+    return model->tied ? sc_model_embedding_param(model) : first_norm_param(model) + N_NORM_PARAMS;
+}
+
 int sc_model_tied_param(const sc_model *model)
 {
-    (void)model; /* GPT-2 always ties its decoder to the token embedding */
-    return 0;
+    return model->tied ? sc_model_embedding_param(model) : -1;
 }
 
 void sc_model_init_param(const sc_model *model, int ordinal, uint64_t seed, uint64_t first, uint64_t n, float *out)

@@ -4,7 +4,9 @@
  * from them and its layers fill exactly these bytes, names are those under which parameters are initialised, saved and
  * exported (Hugging Face's own). Pure; thread: any.
  *
- * GPT-2 with L layers has L + 2 blocks:  0 embedding, 1..L transformer, L + 1 head (final LayerNorm and tied decoder).
+ * GPT-2 with L layers has L + 2 blocks:  0 embedding, 1..L transformer, L + 1 head (final LayerNorm and decoder). The decoder's
+ * matrix is the token embedding itself in a tied model, and a parameter of its own in an untied one: the last in the
+ * model's order, so that all others have the same ordinals, and the same initial bits, either way.
  */
 #ifndef SC_MODEL_H
 #define SC_MODEL_H
@@ -25,6 +27,7 @@ typedef struct sc_model {
     int vocab;          /* V */
     float dropout;      /* embedding, attention and residual alike; 0 <= dropout < 1 */
     float norm_epsilon; /* inside LayerNorm's root: 1e-5 */
+    bool tied;          /* the head's decoder is the token embedding */
 } sc_model;
 
 typedef enum sc_init { SC_INIT_ZERO, SC_INIT_ONE, SC_INIT_NORMAL } sc_init;
@@ -125,11 +128,14 @@ enum { SC_MAX_BLOCK_PARAMS = 16 };
  *   embedding    wte.weight (V,C), wpe.weight (context,C)
  *   transformer  ln_1.weight, ln_1.bias, attn.c_attn.weight (C,3C), .bias, attn.c_proj.weight (C,C), .bias,
  *                ln_2.weight, ln_2.bias, mlp.c_fc.weight (C,4C), .bias, mlp.c_proj.weight (4C,C), .bias
- *   head         ln_f.weight, ln_f.bias, wte.weight (V,C)   <- tied: the embedding's own, ordinal 0
+ *   head         ln_f.weight, ln_f.bias, the decoder (V,C): tied wte.weight, ordinal 0; untied lm_head.weight
  * Returns their number. */
 int sc_model_block_params(const sc_model *model, int block, int ordinals[SC_MAX_BLOCK_PARAMS]);
 
-/* The parameter that the first and the last block share, or -1. */
+/* The token embedding (V,C), and the matrix of the same shape that makes logits: in a tied model one parameter. */
+int sc_model_embedding_param(const sc_model *model);
+int sc_model_decoder_param(const sc_model *model);
+/* The parameter that the first and the last block share; -1 in an untied model. */
 int sc_model_tied_param(const sc_model *model);
 
 sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T);

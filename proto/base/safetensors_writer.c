@@ -1,10 +1,13 @@
 /* The writer: a file that is complete and on the disk, or not there. */
+#include "proto/base/disk.h"
+#include "proto/base/files.h"
 #include "proto/base/safetensors_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <libgen.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -27,6 +30,7 @@ struct sc_safetensors_writer {
     char *path, *temporary;
     int fd;
     bool begun; /* the header is written: no more tensors */
+    bool lost;  /* an fsync failed: another that succeeds would prove nothing, the kernel has dropped the pages */
     json_t *metadata, *header;
     json_t *index; /* name -> place in pieces */
     piece *pieces;
@@ -60,7 +64,7 @@ sc_status sc_safetensors_writer_new(const char *path, sc_safetensors_writer **ou
         status = out_of_memory(path);
         goto failed;
     }
-    self->fd = open(self->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    self->fd = sc_disk_get()->open(self->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (self->fd < 0) {
         status = sc_safetensors_io_error(path, "be created", errno);
         goto failed;
@@ -131,7 +135,7 @@ static sc_status write_all(const sc_safetensors_writer *self, uint64_t offset, c
 {
     const char *from = data;
     while (n > 0) {
-        ssize_t done = pwrite(self->fd, from, n, (off_t)offset);
+        ssize_t done = sc_disk_get()->pwrite(self->fd, from, n, (off_t)offset);
         if (done < 0 && errno == EINTR)
             continue;
         if (done < 0)
@@ -241,23 +245,6 @@ static sc_status check_complete(const sc_safetensors_writer *self)
     return SC_OK;
 }
 
-/* A rename is on the disk only with its directory. */
-static sc_status sync_directory(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *directory = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-    if (!directory)
-        return out_of_memory(path);
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = fd < 0 || fsync(fd) != 0 ? errno : 0;
-    /* Some file systems know no fsync of a directory (EINVAL): there the rename is as durable as it can be. */
-    sc_status status = error && error != EINVAL ? sc_safetensors_io_error(directory, "be synchronised", error) : SC_OK;
-    if (fd >= 0)
-        close(fd);
-    free(directory);
-    return status;
-}
-
 sc_status sc_safetensors_writer_commit(sc_safetensors_writer *self)
 {
     if (!self->temporary)
@@ -265,13 +252,22 @@ sc_status sc_safetensors_writer_commit(sc_safetensors_writer *self)
     if (!self->begun)
         SC_TRY(begin(self)); /* nothing but empty tensors */
     SC_TRY(check_complete(self));
-    if (fsync(self->fd) != 0)
+    if (self->lost)
+        return SC_FAIL(SC_DATA_LOSS, "%s: it could not be synchronised; write it anew under another name", self->path);
+    if (sc_disk_get()->fsync(self->fd) != 0) {
+        self->lost = true;
         return sc_safetensors_io_error(self->path, "be synchronised", errno);
-    if (rename(self->temporary, self->path) != 0)
+    }
+    if (sc_disk_get()->rename(self->temporary, self->path) != 0)
         return sc_safetensors_io_error(self->path, "be renamed to its name", errno);
     free(self->temporary);
     self->temporary = NULL;
-    return sync_directory(self->path);
+    char *copy = strdup(self->path);
+    if (!copy)
+        return out_of_memory(self->path);
+    sc_status status = sc_files_sync_directory(dirname(copy));
+    free(copy);
+    return status;
 }
 
 void sc_safetensors_writer_destroy(sc_safetensors_writer **self_p)
@@ -281,9 +277,9 @@ void sc_safetensors_writer_destroy(sc_safetensors_writer **self_p)
     if (!self)
         return;
     if (self->fd >= 0) {
-        close(self->fd);
+        sc_disk_get()->close(self->fd);
         if (self->temporary)
-            unlink(self->temporary);
+            sc_disk_get()->unlinkat(AT_FDCWD, self->temporary, 0);
     }
     for (int i = 0; i < self->n; i++)
         free(self->pieces[i].spans);

@@ -10,10 +10,6 @@ data:  {train: [text.txt], tokenizer: byte}
 train: {steps: 1, batch_size: 4, micro_batch_size: 2, learning_rate: 0, eval_every: 0}
 YAML
 
-# the bytes of the tensors, behind the header
-tensors() {
-  tail -c +"$((9 + $(od -An -t u8 -N 8 "$1")))" "$1"
-}
 # The golden file has its tensors in another order than an export, so it is exported, too; tests/backend/test_hf_gpt2.c
 # compares the two tensor by tensor.
 expect 0 stagecoach export "$golden" --out again

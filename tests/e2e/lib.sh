@@ -35,6 +35,11 @@ numbers() {
   grep -oE '"(event":"(step|eval)|step|loss|grad_norm)"?:[^,}]*' "$1/events.jsonl"
 }
 
+# The bytes of a safetensors file's tensors, behind the header.
+tensors() {
+  tail -c +"$((9 + $(od -An -t u8 -N 8 "$1")))" "$1"
+}
+
 # expect CODE COMMAND...: runs it, its output in ./out and ./err.
 expect() {
   local wanted=$1 code=0

@@ -8,10 +8,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    sc_hf_config config;
-    sc_status status = sc_hf_config_parse((const char *)data, size, "config.json", &config);
-    if (status == SC_OK ? sc_model_check(&config.model) != SC_OK
-                        : status != SC_INVALID || sc_status_message()[0] == '\0')
+    sc_model model;
+    sc_status status = sc_hf_config_parse((const char *)data, size, "config.json", &model);
+    if (status == SC_OK ? sc_model_check(&model) != SC_OK : status != SC_INVALID || sc_status_message()[0] == '\0')
         abort();
     return 0;
 }

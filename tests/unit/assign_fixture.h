@@ -53,6 +53,7 @@ static inline void fixture_fill(assign_fixture *self, int S, int K, const char *
     self->model.vocab = FIXTURE_VOCAB;
     self->model.dropout = 0.1f;
     self->model.norm_epsilon = 1e-5f;
+    self->model.tied = true;
     self->optimizer = (Stagecoach__V1__OptimizerSettings)STAGECOACH__V1__OPTIMIZER_SETTINGS__INIT;
     self->optimizer.kind = SC_ADAMW;
     self->optimizer.beta1 = 0.9f;

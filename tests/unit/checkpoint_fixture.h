@@ -27,7 +27,8 @@ static inline sc_manifest checkpoint_manifest(int64_t step)
                   .context = 16,
                   .vocab = 256,
                   .dropout = 0.1f,
-                  .norm_epsilon = 1e-5f},
+                  .norm_epsilon = 1e-5f,
+                  .tied = true},
         .seed = 1337,
         .data_hash = 0xFEDCBA9876543210u,
         .batch_size = 8,
@@ -66,7 +67,7 @@ static inline sc_status checkpoint_begin(const char *dir, int64_t step, const sc
                                          sc_checkpoint_writer **out)
 {
     const sc_manifest manifest = checkpoint_manifest(step);
-    SC_TRY(sc_checkpoint_writer_new(dir, &manifest, CHECKPOINT_SHARDS, tokenizer, out));
+    SC_TRY(sc_checkpoint_writer_new(dir, SC_CHECKPOINT_IN_RUN, &manifest, CHECKPOINT_SHARDS, tokenizer, out));
     sc_status status = SC_OK;
     for (int s = 0; status == SC_OK && s < CHECKPOINT_SHARDS; s++)
         for (int t = 0; status == SC_OK && t < CHECKPOINT_TENSORS; t++)

@@ -49,6 +49,23 @@ static void the_ends_speak_of_the_tied_matrix(void **state)
     assert_int_equal(sc_assignment_tied_part_elements(assignment, 1), SC_TIED_PART_ELEMENTS);
     assert_int_equal(sc_assignment_tied_part_elements(assignment, 2), 16);
     sc_assignment_unref(&assignment);
+
+    /* Without one, the plan must not exchange it; the ends do not speak. */
+    fixture.model.tied = false;
+    assert_int_equal(sc_assignment_parse(&fixture.request, &assignment), SC_FAILED_PRECONDITION);
+    assert_non_null(strstr(sc_status_message(), "this model shares no matrix"));
+    fixture_clear(&fixture);
+    fixture_fill(&fixture, 3, 1,
+                 "plan x stages=3 chunks=1 microbatches=1 mode=train\n"
+                 "0F0 0SEND_F0 0RECV_B0 0B0 0STEP\n"
+                 "1RECV_F0 1F0 1SEND_F0 1RECV_B0 1B0 1SEND_B0 1STEP\n"
+                 "2RECV_F0 2F0 2B0 2SEND_B0 2STEP\n",
+                 NULL);
+    fixture.model.tied = false;
+    assert_int_equal(sc_assignment_parse(&fixture.request, &assignment), SC_OK);
+    assert_true(assignment->speaks_with[1] && !assignment->speaks_with[2]);
+    assert_int_equal(sc_assignment_tied_parts(assignment), 0);
+    sc_assignment_unref(&assignment);
     fixture_clear(&fixture);
 }
 

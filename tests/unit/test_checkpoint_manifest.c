@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/base/files.h"
 #include "tests/unit/checkpoint_fixture.h"
 
 static const char *const path = "set/manifest.json";
@@ -52,7 +53,8 @@ static void what_is_written_reads_back(void **state)
     assert_int_equal(back.save, 7);
     assert_int_equal(back.step, 100);
     assert_int_equal(back.rows, 800);
-    assert_memory_equal(&back.model, &m.model, sizeof m.model);
+    assert_memory_equal(&back.model, &m.model, offsetof(sc_model, tied)); /* behind it is padding */
+    assert_true(back.model.tied);
     assert_true(back.seed == m.seed);
     assert_true(back.data_hash == m.data_hash && back.tokenizer_hash == 3 && back.description_hash == UINT64_MAX);
     assert_int_equal(back.batch_size, 8);
@@ -72,6 +74,28 @@ static void what_is_written_reads_back(void **state)
     free(again);
     sc_manifest_clear(&back);
     sc_manifest_clear(&back); /* twice is fine */
+}
+
+/* Manifests of before there was a choice do not say whether the head is tied: it was. */
+static void a_model_without_a_word_on_its_head_is_tied(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t n;
+    assert_int_equal(sc_files_read(SC_SOURCE_DIR "/tests/fuzz/corpus/manifest/good.json", 1 << 20, &text, &n), SC_OK);
+    assert_null(strstr(text, "tied"));
+    sc_manifest out;
+    assert_int_equal(sc_manifest_parse(text, n, path, &out), SC_OK);
+    assert_true(out.model.tied);
+    sc_manifest_clear(&out);
+    free(text);
+    sc_manifest m = full_manifest();
+    m.model.tied = false;
+    assert_int_equal(sc_manifest_text(&m, &text), SC_OK);
+    assert_int_equal(sc_manifest_parse(text, strlen(text), path, &out), SC_OK);
+    assert_false(out.model.tied);
+    sc_manifest_clear(&out);
+    free(text);
 }
 
 /* Each manifest differs from a good one in one thing: `change` sets that of the parsed JSON. */
@@ -199,13 +223,10 @@ static void what_could_not_be_read_is_not_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_reads_back),
-        cmocka_unit_test(each_value_is_checked),
-        cmocka_unit_test(versions_are_told_apart),
-        cmocka_unit_test(a_shard_is_a_file_in_the_set),
-        cmocka_unit_test(a_cut_text_is_refused_at_every_length),
-        cmocka_unit_test(every_flipped_byte_is_found),
-        cmocka_unit_test(what_could_not_be_read_is_not_written),
+        cmocka_unit_test(what_is_written_reads_back),   cmocka_unit_test(a_model_without_a_word_on_its_head_is_tied),
+        cmocka_unit_test(each_value_is_checked),        cmocka_unit_test(versions_are_told_apart),
+        cmocka_unit_test(a_shard_is_a_file_in_the_set), cmocka_unit_test(a_cut_text_is_refused_at_every_length),
+        cmocka_unit_test(every_flipped_byte_is_found),  cmocka_unit_test(what_could_not_be_read_is_not_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

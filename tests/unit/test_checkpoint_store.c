@@ -6,7 +6,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 #include "proto/base/log.h"
 #include "tests/unit/checkpoint_fixture.h"
 #include "tests/unit/scratch.h"
@@ -110,7 +110,7 @@ static void only_sets_with_a_manifest_are_listed_newest_first(void **state)
     save(20);
     save(20);
     save(30);
-    assert_int_equal(unlink(scratch_file("checkpoints/step-00000030/manifest.json")), 0);
+    assert_int_equal(unlink(scratch_file("checkpoints/step-00000030.5/manifest.json")), 0);
     static const char *const strangers[] = {"step-7", "step-00000007.1", "step-00000008~", "steps", "step-00000009x"};
     for (size_t i = 0; i < sizeof strangers / sizeof strangers[0]; i++) {
         char path[512];
@@ -121,7 +121,7 @@ static void only_sets_with_a_manifest_are_listed_newest_first(void **state)
     }
     assert_int_equal(symlink("step-00000007", scratch_file("checkpoints/step-00000099")), 0);
     assert_int_equal(sc_checkpoint_list_of(scratch_path, &list), SC_OK);
-    static const char *const expected[] = {"step-100000000", "step-00000020.2", "step-00000020", "step-00000007"};
+    static const char *const expected[] = {"step-100000000", "step-00000020.4", "step-00000020.3", "step-00000007"};
     static const int64_t steps[] = {100000000, 20, 20, 7};
     assert_int_equal(list.n, 4);
     for (int i = 0; i < 4; i++) {
@@ -220,14 +220,15 @@ static void a_newer_version_is_not_passed_over(void **state)
     save(1);
     save(2);
     save(3);
+    save(4);
     scratch_write("checkpoints/step-00000002/manifest.json", newer, strlen(newer));
-    assert_newest(3);
-    sc_checkpoint_prune(scratch_path, 1); /* nor is it taken for a leftover */
-    assert_string_equal(sets(), "step-00000002 step-00000003");
-    scratch_write("checkpoints/step-00000003/manifest.json", newer, strlen(newer));
+    assert_newest(4);
+    sc_checkpoint_prune(scratch_path, 2); /* nor is it taken for a leftover */
+    assert_string_equal(sets(), "step-00000002 step-00000003 step-00000004");
+    scratch_write("checkpoints/step-00000004/manifest.json", newer, strlen(newer));
     assert_int_equal(sc_checkpoint_newest(scratch_path, &path, &manifest), SC_FAILED_PRECONDITION);
     assert_contains(sc_status_message(), "version 2");
-    assert_contains(sc_status_message(), "step-00000003");
+    assert_contains(sc_status_message(), "step-00000004");
 }
 
 static void without_hashing_sizes_are_still_checked(void **state)
@@ -252,11 +253,11 @@ static void pruning_keeps_the_newest_and_removes_leftovers(void **state)
     assert_int_equal(mkdir(scratch_file("checkpoints/step-00000006"), 0777), 0);          /* just begun */
     assert_int_equal(mkdir(scratch_file("checkpoints/mine"), 0777), 0);
     sc_checkpoint_prune(scratch_path, 3);
-    assert_string_equal(sets(), "mine step-00000004 step-00000005 step-00000005.2 step-00000006");
+    assert_string_equal(sets(), "mine step-00000004 step-00000005 step-00000005.6 step-00000006");
     sc_checkpoint_prune(scratch_path, 3);
-    assert_string_equal(sets(), "mine step-00000004 step-00000005 step-00000005.2 step-00000006");
-    sc_checkpoint_prune(scratch_path, 0); /* one is always kept */
-    assert_string_equal(sets(), "mine step-00000005.2 step-00000006");
+    assert_string_equal(sets(), "mine step-00000004 step-00000005 step-00000005.6 step-00000006");
+    sc_checkpoint_prune(scratch_path, 0); /* two are always kept */
+    assert_string_equal(sets(), "mine step-00000005 step-00000005.6 step-00000006");
     assert_newest(5);
 }
 
@@ -273,14 +274,15 @@ static void pruning_goes_by_the_order_of_saving(void **state)
     assert_newest(50);
     save(60);
     sc_checkpoint_prune(scratch_path, 2);
-    assert_string_equal(sets(), "step-00000060 step-00000100");
+    assert_string_equal(sets(), "step-00000060.4 step-00000100");
     assert_newest(60);
     save(70);
     sc_checkpoint_prune(scratch_path, 2);
-    assert_string_equal(sets(), "step-00000060 step-00000070 step-00000100"); /* the newest step stays in any case */
+    assert_string_equal(sets(),
+                        "step-00000060.4 step-00000070.5 step-00000100"); /* the newest step stays in any case */
     save(100);
     sc_checkpoint_prune(scratch_path, 2);
-    assert_string_equal(sets(), "step-00000070 step-00000100.2");
+    assert_string_equal(sets(), "step-00000070.5 step-00000100.6");
 }
 
 static void a_damaged_set_neither_counts_nor_stays(void **state)
@@ -298,6 +300,44 @@ static void a_damaged_set_neither_counts_nor_stays(void **state)
     damage("checkpoints/step-00000001/manifest.json", 1);
     sc_checkpoint_prune(scratch_path, 2);
     assert_string_equal(sets(), "step-00000001 step-00000003");
+}
+
+/* Steps are saved, fail, are gone back to; a set whose name was there before is a mistake. */
+static void no_name_is_ever_used_again(void **state)
+{
+    (void)state;
+    char used[64][32];
+    int n_used = 0;
+    log_to_file();
+    for (int round = 0; round < 48; round++) {
+        char *path = NULL, name[64];
+        /* three steps forth, then one that is given up, after that one that goes back by two */
+        int step = 10 + 10 * (round / 5) + 10 * (round % 5 < 3 ? round % 5 : 3 - round % 5);
+        if (round % 5 == 3) {
+            sc_checkpoint_writer *writer;
+            assert_int_equal(checkpoint_begin(scratch_path, step, tokenizer, &writer), SC_OK);
+            while (!sc_checkpoint_writer_path(writer))
+                nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+            path = strdup(sc_checkpoint_writer_path(writer));
+            sc_checkpoint_writer_destroy(&writer);
+        } else {
+            assert_int_equal(checkpoint_save(scratch_path, step, tokenizer, &path), SC_OK);
+        }
+        snprintf(name, sizeof name, "%s", strrchr(path, '/') + 1);
+        for (int i = 0; i < n_used; i++)
+            if (strcmp(used[i], name) == 0)
+                fail_msg("round %d uses %s of round %d again", round, name, i);
+        snprintf(used[n_used++], sizeof used[0], "%.31s", name);
+        if (round % 7 == 6) {
+            strcat(name, "/stage-0.safetensors"); /* damage: the run will go back behind it */
+            char file[128];
+            snprintf(file, sizeof file, "checkpoints/%s", name);
+            if (access(scratch_file(file), F_OK) == 0)
+                damage(file, 1);
+        }
+        sc_checkpoint_prune(scratch_path, 2);
+        free(path);
+    }
 }
 
 static void a_list_of_checksums_finds_what_changed(void **state)
@@ -347,6 +387,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(pruning_keeps_the_newest_and_removes_leftovers, setup, teardown),
         cmocka_unit_test_setup_teardown(pruning_goes_by_the_order_of_saving, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_set_neither_counts_nor_stays, setup, teardown),
+        cmocka_unit_test_setup_teardown(no_name_is_ever_used_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_list_of_checksums_finds_what_changed, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,10 +3,13 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "coordinator/run/checkpoint_internal.h"
+#include "proto/base/checksums.h"
 #include "tests/unit/checkpoint_fixture.h"
 #include "tests/unit/scratch.h"
 
@@ -29,9 +32,20 @@ static void assert_message(const char *piece)
         fail_msg("message \"%s\" lacks \"%s\"", sc_status_message(), piece);
 }
 
-/* No set, complete or not, is there. */
+/* Nothing is there but directories whose names are used, empty. */
 static void assert_no_sets(void)
 {
+    struct dirent **entries;
+    int n = scandir(scratch_file("checkpoints"), &entries, NULL, alphasort);
+    assert_true(n >= 2);
+    for (int i = 0; i < n; i++) {
+        char path[512];
+        snprintf(path, sizeof path, "%s/%s", scratch_file("checkpoints"), entries[i]->d_name);
+        if (entries[i]->d_name[0] != '.')
+            assert_int_equal(rmdir(path), 0);
+        free(entries[i]);
+    }
+    free(entries);
     assert_int_equal(rmdir(scratch_file("checkpoints")), 0);
 }
 
@@ -48,10 +62,10 @@ static void a_set_is_written_found_and_read(void **state)
     assert_int_equal(manifest.save, 1);
     assert_int_equal(manifest.n_shards, CHECKPOINT_SHARDS);
     uint64_t hash;
-    assert_int_equal(sc_checkpoint_hash_file(scratch_file("checkpoints/step-00000012/config.json"), &hash), SC_OK);
+    assert_int_equal(sc_checksum64_of_file(scratch_file("checkpoints/step-00000012/config.json"), &hash), SC_OK);
     assert_true(manifest.description_hash == hash);
     char *text = scratch_read("checkpoints/step-00000012/stagecoach_tokenizer.json");
-    assert_true(manifest.tokenizer_hash == sc_checkpoint_hash(text, strlen(text)));
+    assert_true(manifest.tokenizer_hash == sc_checksum64_of(text, strlen(text)));
     free(text);
 
     sc_checkpoint_reader *reader;
@@ -155,7 +169,8 @@ static void mistakes_of_the_caller_are_named(void **state)
     sc_buffer *buffer;
     const sc_manifest manifest = checkpoint_manifest(1);
     const sc_shape shape = SC_SHAPE(CHECKPOINT_ROWS, CHECKPOINT_COLUMNS);
-    assert_int_equal(sc_checkpoint_writer_new(scratch_path, &manifest, 0, tokenizer, &writer), SC_INVALID);
+    assert_int_equal(sc_checkpoint_writer_new(scratch_path, SC_CHECKPOINT_IN_RUN, &manifest, 0, tokenizer, &writer),
+                     SC_INVALID);
     assert_int_equal(sc_buffer_new(16, &buffer), SC_OK);
 
     assert_int_equal(checkpoint_begin(scratch_path, 1, tokenizer, &writer), SC_OK);
@@ -208,24 +223,31 @@ static void a_full_disk_fails_the_save_and_no_more(void **state)
     assert_int_equal(status, SC_RESOURCE_EXHAUSTED);
     assert_message("stage-0.safetensors");
     assert_null(path);
-    assert_int_not_equal(access(scratch_file("checkpoints/step-00000002"), F_OK), 0);
+    assert_int_equal(rmdir(scratch_file("checkpoints/step-00000002")), 0); /* nothing of it is left but its name */
+    assert_int_equal(mkdir(scratch_file("checkpoints/step-00000002"), 0777), 0);
     assert_int_equal(sc_checkpoint_newest(scratch_path, &found, &manifest), SC_OK);
     assert_int_equal(manifest.step, 1);
     sc_manifest_clear(&manifest);
     free(found);
-    assert_int_equal(checkpoint_save(scratch_path, 2, tokenizer, NULL), SC_OK); /* the disk has room again */
+    assert_int_equal(checkpoint_save(scratch_path, 2, tokenizer, &path), SC_OK); /* the disk has room again */
+    assert_string_equal(strrchr(path, '/'), "/step-00000002.2");
+    free(path);
 }
 
 static void a_directory_that_cannot_be_is_named(void **state)
 {
     (void)state;
     sc_checkpoint_writer *writer;
-    assert_int_equal(checkpoint_begin(scratch_file("missing"), 1, tokenizer, &writer), SC_NOT_FOUND);
-    assert_null(writer);
+    assert_int_equal(checkpoint_begin(scratch_file("missing"), 1, tokenizer, &writer), SC_OK);
+    assert_int_equal(checkpoint_wait(writer), SC_NOT_FOUND);
     assert_message("missing/checkpoints");
+    assert_null(sc_checkpoint_writer_path(writer));
+    sc_checkpoint_writer_destroy(&writer);
     scratch_write("checkpoints", "", 0);
-    assert_int_equal(checkpoint_begin(scratch_path, 1, tokenizer, &writer), SC_NOT_FOUND);
+    assert_int_equal(checkpoint_begin(scratch_path, 1, tokenizer, &writer), SC_OK);
+    assert_int_equal(checkpoint_wait(writer), SC_NOT_FOUND);
     assert_message("checkpoints");
+    sc_checkpoint_writer_destroy(&writer);
 }
 
 static void the_thread_takes_no_signals(void **state)

@@ -424,8 +424,14 @@ static void printing_makes_data_paths_absolute(void **state)
 static void init_brings_the_shape(void **state)
 {
     (void)state;
-    const sc_model model = {
-        .family = SC_GPT2, .layers = 3, .heads = 4, .hidden = 24, .context = 32, .vocab = 260, .norm_epsilon = 2e-5f};
+    const sc_model model = {.family = SC_GPT2,
+                            .layers = 3,
+                            .heads = 4,
+                            .hidden = 24,
+                            .context = 32,
+                            .vocab = 260,
+                            .norm_epsilon = 2e-5f,
+                            .tied = false};
     sc_config *c = accepted(DATA "model: {init: gpt2, heads: 4, dropout: 0.25}\ntrain: {sequence_length: 16}");
     assert_string_equal(c->model.init, "dir/gpt2");
     assert_int_equal(c->model.layers, 0); /* not known before the directory is read */
@@ -437,16 +443,17 @@ static void init_brings_the_shape(void **state)
     assert_int_equal(told.hidden, 24);
     assert_int_equal(told.context, 32);
     assert_int_equal(told.vocab, 260);
-    assert_true(told.norm_epsilon == 2e-5f && told.dropout == 0.25f);
+    assert_true(told.norm_epsilon == 2e-5f && told.dropout == 0.25f && !told.tied);
     assert_int_equal(sc_config_model(c, 261, &told), SC_INVALID);
     assert_contains(sc_status_message(), "data.tokenizer has 261 tokens, but the model in dir/gpt2 only 260");
     sc_config_destroy(&c);
 
-    c = accepted(DATA "model: {init: gpt2, heads: 2, norm_epsilon: 1.0e-6, vocab: 300}");
+    c = accepted(DATA "model: {init: gpt2, heads: 2, norm_epsilon: 1.0e-6, vocab: 300, tied: true}");
     assert_int_equal(sc_config_adopt(c, &model), SC_INVALID);
     assert_contains(sc_status_message(), "model.heads: 2 is set, but the model in dir/gpt2 has 4");
     assert_contains(sc_status_message(), "model.vocab: 300 is set, but the model in dir/gpt2 has 260");
     assert_contains(sc_status_message(), "model.norm_epsilon: 1e-06 is set, but the model in dir/gpt2 has 2e-05");
+    assert_contains(sc_status_message(), "model.tied: true is set, but the model in dir/gpt2 has false");
     sc_config_destroy(&c);
 
     /* what depends on the shape is checked once it is known */
@@ -460,6 +467,7 @@ static void init_brings_the_shape(void **state)
     sc_config *again = accepted(text);
     assert_int_equal(again->model.layers, 3);
     assert_int_equal(again->model.hidden, 0);
+    assert_int_equal(again->model.tied, SC_TYING_OF_INIT);
     assert_int_equal(again->model.init[0], '/');
     free(text);
     sc_config_destroy(&again);
@@ -505,7 +513,11 @@ static void words_and_model(void **state)
     assert_int_equal(model.family, SC_GPT2);
     assert_int_equal(model.vocab, 65);
     assert_int_equal(model.context, 256);
-    assert_true(model.dropout == 0.2f && model.norm_epsilon == 1e-5f);
+    assert_true(model.dropout == 0.2f && model.norm_epsilon == 1e-5f && model.tied);
+    sc_config_destroy(&c);
+    c = accepted(DATA "model: {tied: false}");
+    assert_int_equal(sc_config_model(c, 65, &model), SC_OK);
+    assert_false(model.tied);
     sc_config_destroy(&c);
     c = accepted(DATA "model: {vocab: 128}");
     assert_int_equal(sc_config_model(c, 65, &model), SC_OK);

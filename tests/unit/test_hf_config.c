@@ -11,7 +11,7 @@
 #define SIZES "\"n_layer\": 3, \"n_head\": 4, \"n_embd\": 24, \"n_positions\": 32, \"vocab_size\": 260"
 #define BASE  "\"model_type\": \"gpt2\", " SIZES
 
-static sc_status parse(const char *text, sc_hf_config *out)
+static sc_status parse(const char *text, sc_model *out)
 {
     return sc_hf_config_parse(text, strlen(text), "dir/config.json", out);
 }
@@ -19,25 +19,25 @@ static sc_status parse(const char *text, sc_hf_config *out)
 static void a_config_of_transformers_is_read(void **state)
 {
     (void)state;
-    sc_hf_config c;
+    sc_model c;
     assert_int_equal(sc_hf_config_load(SC_SOURCE_DIR "/tests/golden/hf-gpt2", &c), SC_OK);
-    assert_int_equal(c.model.family, SC_GPT2);
-    assert_int_equal(c.model.layers, 3);
-    assert_int_equal(c.model.heads, 4);
-    assert_int_equal(c.model.hidden, 24);
-    assert_int_equal(c.model.context, 32);
-    assert_int_equal(c.model.vocab, 260);
-    assert_true(c.model.norm_epsilon == 2e-5f);
-    assert_true(c.model.dropout == 0.1f);
+    assert_int_equal(c.family, SC_GPT2);
+    assert_int_equal(c.layers, 3);
+    assert_int_equal(c.heads, 4);
+    assert_int_equal(c.hidden, 24);
+    assert_int_equal(c.context, 32);
+    assert_int_equal(c.vocab, 260);
+    assert_true(c.norm_epsilon == 2e-5f);
+    assert_true(c.dropout == 0.1f);
     assert_true(c.tied);
 }
 
 static void absent_keys_are_gpt2s_defaults(void **state)
 {
     (void)state;
-    sc_hf_config c;
+    sc_model c;
     assert_int_equal(parse("{" BASE "}", &c), SC_OK);
-    assert_true(c.model.norm_epsilon == 1e-5f && c.model.dropout == 0 && c.tied);
+    assert_true(c.norm_epsilon == 1e-5f && c.dropout == 0 && c.tied);
     assert_int_equal(parse("{" BASE ", \"n_inner\": 96, \"activation_function\": \"gelu_pytorch_tanh\","
                            "\"reorder_and_upcast_attn\": true, \"n_ctx\": 7, \"tie_word_embeddings\": false,"
                            "\"quantization_config\": null, \"pruned_heads\": {}, \"scale_attn_weights\": true}",
@@ -80,12 +80,12 @@ static void what_is_not_supported_is_refused_by_name(void **state)
          "hidden 24 is not divisible by model.heads 5"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        sc_hf_config c;
+        sc_model c;
         assert_int_equal(parse(cases[i].text, &c), SC_INVALID);
         if (!strstr(sc_status_message(), cases[i].message))
             fail_msg("'%s' is not in '%s'", cases[i].message, sc_status_message());
     }
-    sc_hf_config c;
+    sc_model c;
     assert_int_equal(sc_hf_config_load("/nowhere", &c), SC_NOT_FOUND);
     assert_non_null(strstr(sc_status_message(), "/nowhere/config.json"));
 }
@@ -100,11 +100,13 @@ static void what_is_written_is_what_transformers_writes(void **state)
                             .context = 32,
                             .vocab = 260,
                             .dropout = 0.1f,
-                            .norm_epsilon = 2e-5f};
+                            .norm_epsilon = 2e-5f,
+                            .tied = true};
     assert_int_equal(sc_hf_config_save(&model, SC_BF16, scratch_file("config.json")), SC_OK);
-    sc_hf_config c;
+    sc_model c;
     assert_int_equal(sc_hf_config_load(scratch_path, &c), SC_OK);
-    assert_memory_equal(&c.model, &model, sizeof model);
+    assert_memory_equal(&c, &model, offsetof(sc_model, tied)); /* behind it is padding */
+    assert_true(c.tied);
     char *text = scratch_read("config.json");
     assert_string_equal(text, "{\n"
                               "  \"activation_function\": \"gelu_new\",\n"
@@ -130,10 +132,14 @@ static void what_is_written_is_what_transformers_writes(void **state)
     free(text);
     sc_model gpt2 = model;
     gpt2.vocab = 50257;
+    gpt2.tied = false;
     assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, scratch_file("config.json")), SC_OK);
     text = scratch_read("config.json");
     assert_non_null(strstr(text, "\"eos_token_id\": 50256")); /* <|endoftext|> */
+    assert_non_null(strstr(text, "\"tie_word_embeddings\": false"));
     free(text);
+    assert_int_equal(sc_hf_config_load(scratch_path, &c), SC_OK);
+    assert_false(c.tied);
     assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, "/nowhere/config.json"), SC_NOT_FOUND);
 }
 

@@ -15,9 +15,14 @@
 #include "proto/base/safetensors_set.h"
 #include "tests/unit/scratch.h"
 
-static const sc_hf_config config = {
-    .model = {.family = SC_GPT2, .layers = 1, .heads = 2, .hidden = 4, .context = 3, .vocab = 5, .norm_epsilon = 1e-5f},
-    .tied = true};
+static const sc_model model = {.family = SC_GPT2,
+                               .layers = 1,
+                               .heads = 2,
+                               .hidden = 4,
+                               .context = 3,
+                               .vocab = 5,
+                               .norm_epsilon = 1e-5f,
+                               .tied = true};
 enum { MOST = 64 };
 
 /* Values that every type has: small multiples of 1/8. */
@@ -75,7 +80,7 @@ static void write_file(const char *file, const variant *v, int first, int end)
     assert_int_equal(sc_safetensors_writer_new(scratch_file(file), &out), SC_OK);
     for (int pass = 0; pass < 2; pass++) {
         for (int ordinal = first; ordinal < end; ordinal++) {
-            sc_param param = sc_model_param(&config.model, ordinal);
+            sc_param param = sc_model_param(&model, ordinal);
             const char *name = v->bare ? sc_hf_names_bare(param.name) : param.name;
             if (names(v->without, name))
                 continue;
@@ -102,10 +107,10 @@ static void write_file(const char *file, const variant *v, int first, int end)
 static void assert_weights(const char *dir, sc_dtype dtype)
 {
     sc_hf_weights *weights;
-    if (sc_hf_weights_open(dir, &config, &weights) != SC_OK)
+    if (sc_hf_weights_open(dir, &model, &weights) != SC_OK)
         fail_msg("refused: %s", sc_status_message());
-    for (int ordinal = 0; ordinal < sc_model_n_params(&config.model); ordinal++) {
-        sc_param param = sc_model_param(&config.model, ordinal);
+    for (int ordinal = 0; ordinal < sc_model_n_params(&model); ordinal++) {
+        sc_param param = sc_model_param(&model, ordinal);
         uint64_t n = elements_of(&param.shape);
         float values[MOST];
         assert_int_equal(sc_hf_weights_dtype(weights, ordinal), dtype);
@@ -130,7 +135,7 @@ static void every_form_is_read(void **state)
         {.dtype = SC_F32, .bare = true, .head = true},
     };
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
-        write_file("model.safetensors", &forms[i], 0, sc_model_n_params(&config.model));
+        write_file("model.safetensors", &forms[i], 0, sc_model_n_params(&model));
         assert_weights(scratch_path, forms[i].dtype);
     }
 }
@@ -138,14 +143,14 @@ static void every_form_is_read(void **state)
 static void several_files_are_one_model(void **state)
 {
     (void)state;
-    int n = sc_model_n_params(&config.model);
+    int n = sc_model_n_params(&model);
     const variant plain = {.dtype = SC_F32, .bare = true};
     write_file("model-00001-of-00002.safetensors", &plain, 0, 5);
     write_file("model-00002-of-00002.safetensors", &plain, 5, n);
     char text[4096] = "{\"weight_map\": {";
     for (int i = 0; i < n; i++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "%s\"%s\": \"model-0000%d-of-00002.safetensors\"",
-                 i ? ", " : "", sc_hf_names_bare(sc_model_param(&config.model, i).name), i < 5 ? 1 : 2);
+                 i ? ", " : "", sc_hf_names_bare(sc_model_param(&model, i).name), i < 5 ? 1 : 2);
     strcat(text, "}}");
     scratch_write("model.safetensors.index.json", text, strlen(text));
     assert_weights(scratch_path, SC_F32);
@@ -165,34 +170,53 @@ static void wrong_weights_are_refused(void **state)
         {{.dtype = SC_F32, .wrong = "wpe"}, SC_DATA_LOSS, "wpe.weight has shape (4,4), and by config.json it is (3,4)"},
         {{.dtype = SC_F32, .both_names = true}, SC_DATA_LOSS, "both transformer.wte.weight and wte.weight"},
         {{.dtype = SC_F32, .head = true, .other_head = true},
-         SC_UNIMPLEMENTED,
-         "lm_head.weight differs from transformer.wte.weight: the model has an untied head"},
+         SC_DATA_LOSS,
+         "lm_head.weight differs from transformer.wte.weight, and by config.json (tie_word_embeddings) the two are "
+         "one"},
     };
     sc_hf_weights *weights;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        write_file("model.safetensors", &cases[i].v, 0, sc_model_n_params(&config.model));
-        assert_int_equal(sc_hf_weights_open(scratch_path, &config, &weights), cases[i].status);
+        write_file("model.safetensors", &cases[i].v, 0, sc_model_n_params(&model));
+        assert_int_equal(sc_hf_weights_open(scratch_path, &model, &weights), cases[i].status);
         assert_null(weights);
         if (!strstr(sc_status_message(), cases[i].message) || !strstr(sc_status_message(), scratch_path))
             fail_msg("'%s' is not in '%s'", cases[i].message, sc_status_message());
     }
 
-    const variant plain = {.dtype = SC_F32};
-    write_file("model.safetensors", &plain, 0, sc_model_n_params(&config.model));
-    sc_hf_config untied = config;
-    untied.tied = false; /* and no lm_head.weight */
-    assert_int_equal(sc_hf_weights_open(scratch_path, &untied, &weights), SC_UNIMPLEMENTED);
-    assert_non_null(strstr(sc_status_message(), "tie_word_embeddings is false"));
-    const variant with_head = {.dtype = SC_F32, .head = true};
-    write_file("model.safetensors", &with_head, 0, sc_model_n_params(&config.model));
-    assert_int_equal(sc_hf_weights_open(scratch_path, &untied, &weights), SC_OK); /* equal all the same */
-    sc_hf_weights_close(&weights);
-
     unlink(scratch_file("model.safetensors"));
-    assert_int_equal(sc_hf_weights_open(scratch_path, &config, &weights), SC_NOT_FOUND);
+    assert_int_equal(sc_hf_weights_open(scratch_path, &model, &weights), SC_NOT_FOUND);
     scratch_write("pytorch_model.bin", "x", 1);
-    assert_int_equal(sc_hf_weights_open(scratch_path, &config, &weights), SC_NOT_FOUND);
+    assert_int_equal(sc_hf_weights_open(scratch_path, &model, &weights), SC_NOT_FOUND);
     assert_non_null(strstr(sc_status_message(), "save_pretrained"));
+}
+
+/* The head of an untied model is a parameter like any other, whether it differs from the embedding or not. */
+static void an_untied_head_has_its_own_matrix(void **state)
+{
+    (void)state;
+    sc_model untied = model;
+    untied.tied = false;
+    sc_hf_weights *weights;
+    int head = sc_model_decoder_param(&untied);
+    for (int other = 0; other <= 1; other++) {
+        const variant v = {.dtype = SC_BF16, .bare = true, .head = true, .other_head = other};
+        write_file("model.safetensors", &v, 0, sc_model_n_params(&model));
+        assert_int_equal(sc_hf_weights_open(scratch_path, &untied, &weights), SC_OK);
+        float value;
+        assert_int_equal(sc_hf_weights_dtype(weights, head), SC_BF16);
+        assert_int_equal(sc_hf_weights_read(weights, head, 3, &value, 1), SC_OK);
+        assert_true(value == value_of(0, 3) + (float)other);
+        sc_hf_weights_close(&weights);
+    }
+    const variant plain = {.dtype = SC_F32};
+    write_file("model.safetensors", &plain, 0, sc_model_n_params(&model));
+    assert_int_equal(sc_hf_weights_open(scratch_path, &untied, &weights), SC_DATA_LOSS);
+    assert_non_null(
+        strstr(sc_status_message(), "no tensor lm_head.weight, and by config.json (tie_word_embeddings: fal"));
+    const variant with_head = {.dtype = SC_F32, .head = true};
+    write_file("model.safetensors", &with_head, 0, sc_model_n_params(&model));
+    untied.vocab = 6;
+    assert_int_equal(sc_hf_weights_open(scratch_path, &untied, &weights), SC_DATA_LOSS);
 }
 
 /* --- export --------------------------------------------------------------------------------------------------------- */
@@ -201,9 +225,9 @@ static void wrong_weights_are_refused(void **state)
 static void write_directory(const variant *v)
 {
     static const char tokenizer[] = "{\"type\":\"char\",\"vocab\":[\"a\",\"b\",\"c\"]}\n";
-    write_file("model.safetensors", v, 0, sc_model_n_params(&config.model));
+    write_file("model.safetensors", v, 0, sc_model_n_params(&model));
     scratch_write("stagecoach_tokenizer.json", tokenizer, sizeof tokenizer - 1);
-    assert_int_equal(sc_hf_config_save(&config.model, v->dtype, scratch_file("config.json")), SC_OK);
+    assert_int_equal(sc_hf_config_save(&model, v->dtype, scratch_file("config.json")), SC_OK);
 }
 
 static sc_status export_to(const char *name, sc_dtype dtype, int64_t step)
@@ -223,12 +247,13 @@ static void an_export_is_read_as_it_was(void **state)
     for (int i = 0; i < 4; i++) {
         assert_int_equal(export_to(directories[i], types[i], -1), SC_OK);
         assert_weights(scratch_file(directories[i]), types[i] ? types[i] : SC_F16);
-        sc_hf_config read;
+        sc_model read;
         assert_int_equal(sc_hf_config_load(scratch_file(directories[i]), &read), SC_OK);
-        assert_memory_equal(&read.model, &config.model, sizeof read.model);
+        assert_memory_equal(&read, &model, offsetof(sc_model, tied));
+        assert_true(read.tied);
         sc_safetensors_set *set;
         assert_int_equal(sc_safetensors_set_open(scratch_file(directories[i]), &set), SC_OK);
-        assert_int_equal(sc_safetensors_set_n(set), sc_model_n_params(&config.model)); /* no head, no masks */
+        assert_int_equal(sc_safetensors_set_n(set), sc_model_n_params(&model)); /* no head, no masks */
         assert_string_equal(sc_safetensors_set_metadata(set, "format"), "pt");
         sc_safetensors_set_close(&set);
     }
@@ -266,11 +291,9 @@ int main(void)
 {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        EACH(every_form_is_read),
-        EACH(several_files_are_one_model),
-        EACH(wrong_weights_are_refused),
-        EACH(an_export_is_read_as_it_was),
-        EACH(an_export_overwrites_nothing_and_leaves_nothing),
+        EACH(every_form_is_read),          EACH(several_files_are_one_model),
+        EACH(wrong_weights_are_refused),   EACH(an_untied_head_has_its_own_matrix),
+        EACH(an_export_is_read_as_it_was), EACH(an_export_overwrites_nothing_and_leaves_nothing),
     };
     sc_log_init("warn", false, STDERR_FILENO);
     return cmocka_run_group_tests(tests, NULL, NULL);

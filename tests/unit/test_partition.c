@@ -15,7 +15,8 @@ static const sc_model gpt = {.family = SC_GPT2,
                              .context = 256,
                              .vocab = 65,
                              .dropout = 0.2f,
-                             .norm_epsilon = 1e-5f};
+                             .norm_epsilon = 1e-5f,
+                             .tied = true};
 
 static void expect_cut(const double *costs, int n_blocks, int n_stages, const int *sizes)
 {
@@ -162,6 +163,13 @@ static void costs_are_the_blocks_own_sums(void **state)
     /* The whole model on one worker holds its tied matrix once. */
     sc_partition_costs(&gpt, &(sc_slice){0, 8}, 1, 4, 256, &rates, costs, stages);
     assert_int_equal(stages[0].param_elements, sc_model_n_elements(&gpt));
+
+    /* An untied one has two, and exchanges nothing. */
+    sc_model untied = gpt;
+    untied.tied = false;
+    assert_int_equal(sc_partition_tied_bytes(&untied), 0);
+    sc_partition_costs(&untied, &(sc_slice){0, 8}, 1, 4, 256, &rates, costs, stages + 1);
+    assert_int_equal(stages[1].param_elements, stages[0].param_elements + 65 * 384);
 }
 
 int main(void)

@@ -17,7 +17,8 @@ static const sc_model model = {.family = SC_GPT2,
                                .context = 8,
                                .vocab = 37,
                                .dropout = 0.1f,
-                               .norm_epsilon = 1e-5f};
+                               .norm_epsilon = 1e-5f,
+                               .tied = true};
 static const sc_optimizer adamw = {
     .kind = SC_ADAMW, .beta1 = 0.9f, .beta2 = 0.99f, .epsilon = 1e-8f, .weight_decay = 0.0f};
 static const sc_optimizer sgd = {.kind = SC_SGD, .momentum = 0.9f};
@@ -134,6 +135,17 @@ static void memory_is_that_of_the_blocks_costs(void **state)
     memory = sc_stage_plan_memory(&o);
     assert_int_equal(memory.gradients + memory.optimizer, 0);
     assert_in_range(memory.activations, cost.saved_bytes + 4 * row, cost.saved_bytes + 4 * row + 1024);
+
+    /* A stage with both sides of a tied matrix has one of it, and a gradient of each side; untied, they are two matrices. */
+    uint64_t matrix = (uint64_t)model.vocab * (uint64_t)model.hidden * 4;
+    o = options_for(&sc_ops_reference, NULL, (sc_slice){0, 4}, true);
+    sc_stage_memory tied = sc_stage_plan_memory(&o);
+    assert_in_range(tied.gradients, tied.params + matrix, tied.params + matrix + 63); /* each starts on 64 bytes */
+    o.model.tied = false;
+    sc_stage_memory untied = sc_stage_plan_memory(&o);
+    assert_int_equal(untied.params, tied.gradients);
+    assert_int_equal(untied.gradients, untied.params);
+    assert_int_equal(untied.optimizer, 2 * untied.params);
 }
 
 static void lack_of_memory_is_an_error(void **state)

@@ -8,17 +8,18 @@
 
 #include "tests/stage_chain.h"
 
-enum { B = 2, T = 8, M = 3, STEPS = 4, MAX_PARAMS = 40, MAX_ELEMENTS = 1200 };
+enum { B = 2, T = 8, M = 3, STEPS = 4, MAX_PARAMS = 41, MAX_ELEMENTS = 1200 };
 
 static const sc_ops *const backends[] = {&sc_ops_reference, &sc_ops_cpu};
-static const sc_model model = {.family = SC_GPT2,
-                               .layers = 3,
-                               .heads = 2,
-                               .hidden = 16,
-                               .context = 10,
-                               .vocab = 37,
-                               .dropout = 0.2f,
-                               .norm_epsilon = 1e-5f};
+static sc_model model = {.family = SC_GPT2,
+                         .layers = 3,
+                         .heads = 2,
+                         .hidden = 16,
+                         .context = 10,
+                         .vocab = 37,
+                         .dropout = 0.2f,
+                         .norm_epsilon = 1e-5f,
+                         .tied = true};
 static const sc_optimizer adamw = {
     .kind = SC_ADAMW, .beta1 = 0.9f, .beta2 = 0.99f, .epsilon = 1e-8f, .weight_decay = 0.1f};
 static const sc_optimizer sgd = {.kind = SC_SGD, .momentum = 0.9f, .weight_decay = 0.1f};
@@ -190,12 +191,33 @@ static void training_moves_every_parameter_and_dropout_counts(void **state)
     }
 }
 
+static int untie(void **state)
+{
+    (void)state;
+    model.tied = false;
+    return 0;
+}
+
+static int tie(void **state)
+{
+    (void)state;
+    model.tied = true;
+    return 0;
+}
+
 int main(void)
 {
+#define UNTIED(test)                                                                                                   \
+    {                                                                                                                  \
+        "an untied head: " #test, test, untie, tie, NULL                                                               \
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_depend_on_neither_slice_nor_schedule),
         cmocka_unit_test(halves_of_backward_give_the_same_bits),
         cmocka_unit_test(training_moves_every_parameter_and_dropout_counts),
+        UNTIED(bits_depend_on_neither_slice_nor_schedule),
+        UNTIED(halves_of_backward_give_the_same_bits),
+        UNTIED(training_moves_every_parameter_and_dropout_counts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,8 @@ static const sc_model model = {.family = SC_GPT2,
                                .context = CONTEXT,
                                .vocab = V,
                                .dropout = 0.1f,
-                               .norm_epsilon = 1e-5f};
+                               .norm_epsilon = 1e-5f,
+                               .tied = true};
 
 /* The two ways differ in the order of sums over at most 12 keys, in three layers; logits are of the order of 1. */
 static const float tolerance = 1e-5f;

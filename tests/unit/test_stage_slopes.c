@@ -10,14 +10,15 @@
 
 enum { B = 2, T = 8, MAX_ELEMENTS = 1200 };
 
-static const sc_model model = {.family = SC_GPT2,
-                               .layers = 2,
-                               .heads = 2,
-                               .hidden = 16,
-                               .context = 10,
-                               .vocab = 37,
-                               .dropout = 0.4f,
-                               .norm_epsilon = 1e-5f};
+static sc_model model = {.family = SC_GPT2,
+                         .layers = 2,
+                         .heads = 2,
+                         .hidden = 16,
+                         .context = 10,
+                         .vocab = 37,
+                         .dropout = 0.4f,
+                         .norm_epsilon = 1e-5f,
+                         .tied = true};
 static const sc_optimizer adamw = {.kind = SC_ADAMW};
 static const sc_stage_step train = {.train = true, .seed = 4, .optimizer_step = 3, .loss_scale = 1.0f / (B * T)};
 
@@ -72,9 +73,10 @@ static void check_slope(chain *pipeline, int ordinal)
         fail_msg("%s, %s: slope %.6g, gradient %.6g", pipeline->ops->name, param.name, slope, length);
 }
 
-static void check_backend(const sc_ops *ops)
+static void check_backend(const sc_ops *ops, bool tied)
 {
     chain pipeline;
+    model.tied = tied;
     chain_new(&pipeline, ops, &model, 1, (int[]){4}, B, T, 1, 0, &adamw);
     sc_stage *stage = pipeline.stages[0];
     CHECK(sc_stage_init(stage, 8));
@@ -89,7 +91,7 @@ static void check_backend(const sc_ops *ops)
     }
     loss_of(stage, false);
     CHECK(sc_stage_backward(stage, 0));
-    CHECK(sc_stage_reduce_tied_local(stage));
+    chain_reduce_tied(&pipeline);
     for (int ordinal = 0; ordinal < sc_model_n_params(&model); ordinal++)
         check_slope(&pipeline, ordinal);
     chain_destroy(&pipeline);
@@ -98,13 +100,15 @@ static void check_backend(const sc_ops *ops)
 static void gradients_of_the_reference_are_slopes(void **state)
 {
     (void)state;
-    check_backend(&sc_ops_reference);
+    check_backend(&sc_ops_reference, true);
+    check_backend(&sc_ops_reference, false);
 }
 
 static void gradients_of_the_cpu_are_slopes(void **state)
 {
     (void)state;
-    check_backend(&sc_ops_cpu);
+    check_backend(&sc_ops_cpu, true);
+    check_backend(&sc_ops_cpu, false);
 }
 
 int main(void)

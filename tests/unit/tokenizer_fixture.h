@@ -2,7 +2,7 @@
 #ifndef SC_TEST_TOKENIZER_FIXTURE_H
 #define SC_TEST_TOKENIZER_FIXTURE_H
 
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
 #include "coordinator/data/tokenizer.h"
 
 #include <stdlib.h>

@@ -1,7 +1,8 @@
-/* GPT-2's head:  lnf = LayerNorm (x) (N,C);  logits = lnf wte^T (N,V), wte tied to the embedding;  loss (N). */
+/* GPT-2's head:  lnf = LayerNorm (x) (N,C);  logits = lnf decoder^T (N,V);  loss (N). In a tied model the decoder is the token
+ * embedding; where both lie on one stage, their gradients are apart all the same (stage.h, invariant 3). */
 #include "worker/model/block.h"
 
-enum { LNF_W, LNF_B, WTE };
+enum { LNF_W, LNF_B, DECODER };
 
 /* Without targets only the next token is asked for: the last position of each sequence moves to the front of x, B rows
  * in all. Row b * T + T - 1 never lies before row b, so no row is overwritten before it was moved. */
@@ -30,7 +31,7 @@ static sc_status forward(const sc_block_call *c, float *out)
         SC_TRY(gather_last_rows(c, x));
     SC_TRY(ops->layernorm_forward(s, lnf, sc_block_slot(c, SC_SLOT_LNF_MEAN), sc_block_slot(c, SC_SLOT_LNF_RSTD), x,
                                   w[LNF_W], w[LNF_B], N, C, c->model->norm_epsilon));
-    SC_TRY(ops->linear_forward(s, logits, lnf, w[WTE], NULL, N, C, V, SC_OUT_IN));
+    SC_TRY(ops->linear_forward(s, logits, lnf, w[DECODER], NULL, N, C, V, SC_OUT_IN));
     if (!c->targets)
         return SC_OK;
     /* dlogits take the place of the logits: (N,V) is the largest tensor of a small model. */
@@ -43,7 +44,7 @@ static sc_status backward_input(const sc_block_call *c, float *d)
 {
     int C = c->model->hidden, V = c->model->vocab, N = c->B * c->T;
     float *dlnf = sc_block_slot(c, SC_SLOT_DLNF);
-    SC_TRY(c->ops->linear_backward_input(c->stream, dlnf, sc_block_slot(c, SC_SLOT_LOGITS), c->params[WTE], N, C, V,
+    SC_TRY(c->ops->linear_backward_input(c->stream, dlnf, sc_block_slot(c, SC_SLOT_LOGITS), c->params[DECODER], N, C, V,
                                          SC_OUT_IN));
     return c->ops->layernorm_backward_input(c->stream, d, dlnf, sc_block_slot(c, SC_SLOT_LNF_X), c->params[LNF_W],
                                             sc_block_slot(c, SC_SLOT_LNF_MEAN), sc_block_slot(c, SC_SLOT_LNF_RSTD), N,
@@ -53,7 +54,7 @@ static sc_status backward_input(const sc_block_call *c, float *d)
 static sc_status backward_weight(const sc_block_call *c)
 {
     int C = c->model->hidden, V = c->model->vocab, N = c->B * c->T;
-    SC_TRY(c->ops->linear_backward_weight(c->stream, c->grads[WTE], NULL, sc_block_slot(c, SC_SLOT_LNF),
+    SC_TRY(c->ops->linear_backward_weight(c->stream, c->grads[DECODER], NULL, sc_block_slot(c, SC_SLOT_LNF),
                                           sc_block_slot(c, SC_SLOT_LOGITS), N, C, V, SC_OUT_IN));
     return c->ops->layernorm_backward_weight(
         c->stream, c->grads[LNF_W], c->grads[LNF_B], sc_block_slot(c, SC_SLOT_DLNF), sc_block_slot(c, SC_SLOT_LNF_X),

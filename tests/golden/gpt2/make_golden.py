@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Writes golden.safetensors: what PyTorch computes for a small GPT-2.
+"""Writes golden.safetensors and untied.safetensors: what PyTorch computes for a small GPT-2.
 
 The model is written out in plain torch, with the names of Hugging Face's GPT2LMHeadModel, and computed twice: in float32,
 whose results are stored, and in float64, to know how far float32 itself is from the truth.
 
-    make_golden.py [golden.safetensors]        needs torch and numpy; see README.md for the versions used
+    make_golden.py golden.safetensors
+    make_golden.py untied.safetensors --untied     smaller, and the head has a matrix of its own
+
+It needs torch and numpy; see README.md for the versions used.
 
 Tensors in the file, all float32 but for the ids:
     param.NAME   the weights at the start           tokens, targets  (10,B,T) int32, one batch a step; -1 does not count
@@ -22,7 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-LAYERS, HEADS, HIDDEN, CONTEXT, VOCAB = 2, 2, 24, 16, 50
+UNTIED = "--untied" in sys.argv
+LAYERS, HEADS, HIDDEN, CONTEXT, VOCAB = (1, 2, 12, 16, 20) if UNTIED else (2, 2, 24, 16, 50)
 B, T, STEPS = 3, 12, 10
 LEARNING_RATE, BETAS, EPSILON, WEIGHT_DECAY, CLIP = 1e-3, (0.9, 0.95), 1e-8, 0.1, 1.0
 
@@ -87,13 +91,16 @@ class GPT2(nn.Module):
                 "ln_f": nn.LayerNorm(HIDDEN),
             }
         )
+        if UNTIED:
+            self.lm_head = nn.Linear(HIDDEN, VOCAB, bias=False)
 
     def forward(self, tokens):
         t = self.transformer
         x = t["wte"](tokens) + t["wpe"](torch.arange(tokens.shape[1]))
         for block in t["h"]:
             x = block(x)
-        return t["ln_f"](x) @ t["wte"].weight.T
+        head = self.lm_head if UNTIED else t["wte"]
+        return t["ln_f"](x) @ head.weight.T
 
 
 def draw_weights(model):
@@ -159,7 +166,7 @@ def relative_error(single, double, prefix):
 
 
 def main():
-    path = sys.argv[1] if len(sys.argv) > 1 else "golden.safetensors"
+    path = sys.argv[1]
     torch.manual_seed(20240607)
     torch.set_num_threads(1)
     model = GPT2()

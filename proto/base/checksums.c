@@ -1,7 +1,7 @@
-#include "coordinator/run/checksums.h"
+#include "proto/base/checksums.h"
 
-#include "coordinator/data/files.h"
-#include "coordinator/run/checkpoint.h"
+#include "proto/base/disk.h"
+#include "proto/base/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -52,7 +52,7 @@ static sc_status feed(const char *path, int fd, XXH3_state_t *state, hash_update
     sc_status status = SC_OK;
     ssize_t n;
     *bytes = 0;
-    while ((n = read(fd, piece, PIECE_BYTES)) != 0) {
+    while ((n = sc_disk_get()->read(fd, piece, PIECE_BYTES)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
@@ -70,7 +70,7 @@ static sc_status feed(const char *path, int fd, XXH3_state_t *state, hash_update
 static sc_status stream(const char *path, XXH3_state_t *state, hash_update update, uint64_t *bytes)
 {
     /* O_NONBLOCK: a pipe in a file's place must not hang. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = sc_disk_get()->open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
     if (fd < 0)
         return fail(path, "cannot be opened");
     struct stat info;
@@ -81,7 +81,7 @@ static sc_status stream(const char *path, XXH3_state_t *state, hash_update updat
         status = SC_FAIL(SC_INVALID, "%s: is not a regular file", path);
     else
         status = feed(path, fd, state, update, bytes);
-    close(fd);
+    sc_disk_get()->close(fd);
     return status;
 }
 
@@ -103,12 +103,12 @@ sc_status sc_checksum_of_file(const char *path, uint64_t *bytes, char hex[SC_CHE
     return status;
 }
 
-uint64_t sc_checkpoint_hash(const void *bytes, size_t n_bytes)
+uint64_t sc_checksum64_of(const void *bytes, size_t n_bytes)
 {
     return XXH3_64bits(bytes, n_bytes);
 }
 
-sc_status sc_checkpoint_hash_file(const char *path, uint64_t *out)
+sc_status sc_checksum64_of_file(const char *path, uint64_t *out)
 {
     XXH3_state_t *state;
     uint64_t bytes;

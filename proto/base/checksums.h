@@ -15,6 +15,10 @@ void sc_checksum_of(const void *bytes, size_t n_bytes, char hex[SC_CHECKSUM_BYTE
  * error of the device. */
 sc_status sc_checksum_of_file(const char *path, uint64_t *bytes, char hex[SC_CHECKSUM_BYTES]);
 
+/* xxh3 of 64 bits: of bytes, and of a regular file, read as a stream. Errors: as sc_checksum_of_file. */
+uint64_t sc_checksum64_of(const void *bytes, size_t n_bytes);
+sc_status sc_checksum64_of_file(const char *path, uint64_t *out);
+
 #define SC_CHECKSUMS_FILE "checksums.xxh128"
 
 /* Writes DIR/checksums.xxh128, a line for each of the files: wholly or not at all. `xxhsum -c` reads it. */

@@ -1,4 +1,6 @@
-#include "coordinator/data/files.h"
+#include "proto/base/files.h"
+
+#include "proto/base/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,12 +114,12 @@ out:
 
 sc_status sc_files_sync_directory(const char *dir)
 {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = sc_disk_get()->open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     if (fd < 0)
         return fail(dir, "cannot be opened");
     /* Some file systems know no fsync of a directory: there a rename is as durable as it can be. */
-    sc_status status = fsync(fd) == 0 || errno == EINVAL ? SC_OK : fail(dir, "cannot be written");
-    close(fd);
+    sc_status status = sc_disk_get()->fsync(fd) == 0 || errno == EINVAL ? SC_OK : fail(dir, "cannot be written");
+    sc_disk_get()->close(fd);
     return status;
 }
 
@@ -132,7 +134,7 @@ sc_status sc_new_file_open(const char *path, sc_new_file *self)
         sc_new_file_close(self);
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write it", path);
     }
-    self->fd = open(self->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    self->fd = sc_disk_get()->open(self->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (self->fd >= 0)
         return SC_OK;
     sc_status status = fail(path, "cannot be written");
@@ -143,7 +145,7 @@ sc_status sc_new_file_open(const char *path, sc_new_file *self)
 sc_status sc_new_file_write(sc_new_file *self, const void *bytes, size_t n_bytes)
 {
     for (size_t done = 0; done < n_bytes;) {
-        ssize_t n = write(self->fd, (const char *)bytes + done, n_bytes - done);
+        ssize_t n = sc_disk_get()->write(self->fd, (const char *)bytes + done, n_bytes - done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -156,7 +158,7 @@ sc_status sc_new_file_write(sc_new_file *self, const void *bytes, size_t n_bytes
 sc_status sc_new_file_rewrite(sc_new_file *self, uint64_t offset, const void *bytes, size_t n_bytes)
 {
     for (size_t done = 0; done < n_bytes;) {
-        ssize_t n = pwrite(self->fd, (const char *)bytes + done, n_bytes - done, (off_t)(offset + done));
+        ssize_t n = sc_disk_get()->pwrite(self->fd, (const char *)bytes + done, n_bytes - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -170,10 +172,10 @@ sc_status sc_new_file_commit(sc_new_file *self)
 {
     const int fd = self->fd;
     self->fd = -1;
-    sc_status status = fsync(fd) == 0 ? SC_OK : fail(self->path, "cannot be written");
-    if (close(fd) != 0 && status == SC_OK)
+    sc_status status = sc_disk_get()->fsync(fd) == 0 ? SC_OK : fail(self->path, "cannot be written");
+    if (sc_disk_get()->close(fd) != 0 && status == SC_OK)
         status = fail(self->path, "cannot be written");
-    if (status == SC_OK && rename(self->temporary, self->path) != 0)
+    if (status == SC_OK && sc_disk_get()->rename(self->temporary, self->path) != 0)
         status = fail(self->path, "cannot be replaced");
     if (status != SC_OK)
         return status;
@@ -188,8 +190,8 @@ void sc_new_file_close(sc_new_file *self)
 {
     if (self->temporary) { /* not committed */
         if (self->fd >= 0)
-            close(self->fd);
-        unlink(self->temporary);
+            sc_disk_get()->close(self->fd);
+        sc_disk_get()->unlinkat(AT_FDCWD, self->temporary, 0);
     }
     free(self->path);
     free(self->temporary);
