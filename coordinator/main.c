@@ -69,6 +69,7 @@ int main(int argc, char **argv)
 {
     claim_standard_files();
     signal(SIGPIPE, SIG_IGN); /* a closed pipe is a write error like any other */
+    signal(SIGXFSZ, SIG_IGN); /* and so is a file that reaches its limit */
     if (argc < 2)
         return sc_cli_usage("stagecoach", "a COMMAND is missing");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {

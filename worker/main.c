@@ -186,6 +186,7 @@ static sc_status catch_signals(const char *listen)
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
+    sigaction(SIGXFSZ, &ignore, NULL); /* a file that reaches its limit is a write error */
     return SC_OK;
 }
 

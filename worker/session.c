@@ -51,6 +51,7 @@ void sc_session_end_assignment(sc_session *self)
 {
     sc_mailbox_close(self->mailbox); /* whatever the executor does for it ends */
     sc_session_forget_routes(self, false);
+    sc_session_forget_shared(self);
     sc_snapshot_destroy(&self->snapshot);
     sc_assignment_unref(&self->assignment);
     if (self->state > SC_SESSION_IDLE && self->state <= SC_SESSION_RUNNING)
@@ -137,6 +138,7 @@ static void close_node(sc_session *self, int linger_ms)
     if (!node)
         return;
     sc_session_forget_pending(self);
+    sc_session_forget_shared(self);
     set_node(self, NULL);
     sc_session_forget_routes(self, true);
     sc_node_destroy(&node, linger_ms);
@@ -343,6 +345,9 @@ static int tick(sc_session *self)
             report_progress(self);
         if (self->progress_at_ms < due)
             due = self->progress_at_ms;
+        uint64_t shared_due = sc_session_turn_shared(self, now);
+        if (shared_due < due)
+            due = shared_due;
         break;
     case SC_SESSION_LEAVING:
     case SC_SESSION_ENDED:
@@ -414,6 +419,8 @@ sc_status sc_session_new(const sc_session_options *options, sc_session **out)
         status = sc_session_endpoint_listen(options->coordinator, self->listen);
     if (status == SC_OK)
         status = sc_mailbox_new(&self->mailbox);
+    if (status == SC_OK)
+        status = sc_shard_saver_new(wake, self, &self->shard_saver);
     sc_executor_options executor = {
         .ops = options->ops,
         .threads = options->threads,
@@ -439,6 +446,8 @@ void sc_session_destroy(sc_session **self_p)
         return;
     close_node(self, 0);
     sc_executor_destroy(&self->executor);
+    sc_shard_saver_destroy(&self->shard_saver);
+    free(self->shared_dir);
     sc_mailbox_destroy(&self->mailbox);
     sc_assignment_unref(&self->assignment);
     pthread_mutex_destroy(&self->wake_lock);

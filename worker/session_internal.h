@@ -1,11 +1,12 @@
 /* What the session's files share: the membership and the loop (session.c), the calls that it serves
- * (session_service.c), and the way of tensors to and from the neighbours (session_route.c). */
+ * (session_service.c, session_shared.c), and the way of tensors to and from the neighbours (session_route.c). */
 #ifndef SC_SESSION_INTERNAL_H
 #define SC_SESSION_INTERNAL_H
 
 #include "worker/executor.h"
 #include "worker/session.h"
 #include "worker/session_endpoint.h"
+#include "worker/shard_saver.h"
 
 #include <pthread.h>
 
@@ -53,6 +54,8 @@ typedef struct sc_peer_list {
     size_t n, n_allocated;
 } sc_peer_list;
 
+typedef struct sc_session_shared sc_session_shared; /* session_shared.c's */
+
 struct sc_session {
     sc_session_options options;
     char listen[SC_ENDPOINT_BYTES], advertised[SC_ENDPOINT_BYTES], bound[SC_ENDPOINT_BYTES];
@@ -83,6 +86,9 @@ struct sc_session {
     sc_assignment *assignment; /* NULL: none */
     uint64_t epoch;            /* the mailbox's, of the assignment */
     sc_snapshot *snapshot;     /* NULL: none, or the executor is making one */
+    sc_shard_saver *shard_saver;
+    sc_session_shared *shared; /* a call that waits for the shared directory; NULL: none */
+    char *shared_dir;          /* that was found to be the coordinator's; NULL: none */
     uint64_t last_ticket;
     sc_pending *pending;
     int n_running;     /* RunSteps pending */
@@ -112,6 +118,21 @@ void sc_session_serve(sc_session *self);
 /* Answers the call that the DONE event belongs to, if it is still somebody's. */
 void sc_session_answer(sc_session *self, sc_executor_event *done);
 void sc_session_forget_pending(sc_session *self);
+/* Whether there is a snapshot of this optimizer step. Errors: SC_FAILED_PRECONDITION. */
+sc_status sc_session_check_snapshot(const sc_session *self, int64_t optimizer_step);
+/* The piece of the snapshot, copied; owned by the caller. Errors: SC_FAILED_PRECONDITION, SC_NOT_FOUND, SC_OUT_OF_RANGE. */
+sc_status sc_session_snapshot_piece(const sc_session *self, const sc_state_piece *piece, sc_buffer **out);
+
+/* ---- session_shared.c ---- */
+
+void sc_session_serve_check_shared(sc_session *self, const Stagecoach__V1__CheckSharedRequest *input,
+                                   Stagecoach__V1__CheckSharedReply_Closure closure, void *closure_data);
+void sc_session_serve_write_shard(sc_session *self, const Stagecoach__V1__WriteShardRequest *input,
+                                  Stagecoach__V1__WriteShardReply_Closure closure, void *closure_data);
+/* Hands over what is due, and answers what has ended. Returns when it wants to be called again at the latest. */
+uint64_t sc_session_turn_shared(sc_session *self, uint64_t now);
+/* With the assignment or the node: the call is nobody's any more. */
+void sc_session_forget_shared(sc_session *self);
 
 /* ---- session_route.c ---- */
 

@@ -214,17 +214,23 @@ static sc_status parse_piece(const char *name, Stagecoach__V1__StateKind kind, u
     }
 }
 
-/* The piece as the reply's payload, copied: the next snapshot may be written into the same memory. */
-static sc_status attach_snapshot_piece(const sc_session *self, const sc_state_piece *piece, void *closure_data)
+sc_status sc_session_check_snapshot(const sc_session *self, int64_t optimizer_step)
+{
+    if (!self->snapshot || sc_snapshot_step(self->snapshot) != optimizer_step)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no snapshot of optimizer step %" PRId64,
+                       optimizer_step);
+    return SC_OK;
+}
+
+/* Copied: the next snapshot may be written into the same memory. */
+sc_status sc_session_snapshot_piece(const sc_session *self, const sc_state_piece *piece, sc_buffer **out)
 {
     if (!self->snapshot)
         return SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no snapshot to read '%s' from", piece->name);
     const void *data = NULL;
-    sc_buffer *payload = NULL;
     SC_TRY(sc_snapshot_find(self->snapshot, piece, &data));
-    SC_TRY(sc_buffer_new((size_t)piece->n, &payload));
-    memcpy(sc_buffer_data(payload), data, (size_t)piece->n);
-    sc_call_set_payload(sc_call_of(closure_data), payload);
+    SC_TRY(sc_buffer_new((size_t)piece->n, out));
+    memcpy(sc_buffer_data(*out), data, (size_t)piece->n);
     return SC_OK;
 }
 
@@ -240,7 +246,9 @@ static void serve_read_state(Stagecoach__V1__StageWorker_Service *service,
     SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
     SC_TRY_GOTO(status, parse_piece(input->name, input->kind, input->offset, input->bytes, &piece), settled);
     if (input->snapshot) {
-        SC_TRY_GOTO(status, attach_snapshot_piece(self, &piece, closure_data), settled);
+        sc_buffer *payload = NULL;
+        SC_TRY_GOTO(status, sc_session_snapshot_piece(self, &piece, &payload), settled);
+        sc_call_set_payload(sc_call_of(closure_data), payload);
         Stagecoach__V1__ReadStateReply reply = STAGECOACH__V1__READ_STATE_REPLY__INIT;
         closure(&reply, closure_data);
         return;
@@ -312,6 +320,27 @@ static void serve_restore(Stagecoach__V1__StageWorker_Service *service, const St
     if (status == SC_OK)
         status = SC_FAIL(SC_NOT_FOUND, "nobody has the point of optimizer step %" PRIu64, input->optimizer_step);
     settle(self, NULL, closure_data, status);
+}
+
+static void serve_check_shared(Stagecoach__V1__StageWorker_Service *service,
+                               const Stagecoach__V1__CheckSharedRequest *input,
+                               Stagecoach__V1__CheckSharedReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    sc_session_serve_check_shared(session_of(closure_data), input, closure, closure_data);
+}
+
+static void serve_write_shard(Stagecoach__V1__StageWorker_Service *service,
+                              const Stagecoach__V1__WriteShardRequest *input,
+                              Stagecoach__V1__WriteShardReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    sc_session *self = session_of(closure_data);
+    sc_status status = check_stages(self, input->generation);
+    if (status == SC_OK)
+        sc_session_serve_write_shard(self, input, closure, closure_data);
+    else
+        settle(self, NULL, closure_data, status);
 }
 
 static void serve_release(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__ReleaseRequest *input,

@@ -57,6 +57,9 @@ void sc_manifest_clear(sc_manifest *self);
 sc_status sc_manifest_parse(const char *text, size_t text_bytes, const char *path, sc_manifest *out);
 sc_status sc_manifest_text(const sc_manifest *self, char **out);
 
+/* The file of a worker's shard in a set. Returns `name`. */
+const char *sc_checkpoint_shard_name(int rank, char *name, size_t name_bytes);
+
 /* ---- saving ---- */
 typedef struct sc_checkpoint_writer sc_checkpoint_writer;
 

@@ -265,6 +265,12 @@ static void *run(void *context)
 
 /* --- the caller's side --------------------------------------------------------------------------------------------------- */
 
+const char *sc_checkpoint_shard_name(int rank, char *name, size_t name_bytes)
+{
+    snprintf(name, name_bytes, "stage-%d.safetensors", rank);
+    return name;
+}
+
 static sc_status copy_manifest(sc_checkpoint_writer *self, const sc_manifest *from)
 {
     sc_manifest *to = &self->manifest;
@@ -276,7 +282,7 @@ static sc_status copy_manifest(sc_checkpoint_writer *self, const sc_manifest *fr
     if (!to->config || !to->plan || !to->shards)
         return out_of_memory(self->dir);
     for (int i = 0; i < self->n_shards; i++)
-        snprintf(to->shards[i].file, sizeof to->shards[i].file, "stage-%d.safetensors", i);
+        sc_checkpoint_shard_name(i, to->shards[i].file, sizeof to->shards[i].file);
     return SC_OK;
 }
 

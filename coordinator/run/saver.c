@@ -41,6 +41,7 @@ struct shard {
     size_t n_items;
     size_t next_item; /* to be asked for */
     uint64_t next_offset;
+    bool is_asked; /* the worker writes it itself, and has been told so */
     piece window[WINDOW];
 };
 
@@ -57,6 +58,9 @@ struct sc_saver {
     sc_checkpoint_writer
         *leaving; /* of a save that was given up, while its thread is in a call that a slow disk holds */
     int attempt;
+    sc_status worker_status; /* of the first worker that could not write its shard, with its message */
+    char worker_message[1024];
+    int n_unchecked;        /* answers to CheckShared still to come */
     sc_status last_failure; /* of the last save; SC_OK: it is complete */
     uint64_t n_failures;    /* in a row */
     int64_t told_left_out;  /* the save for whose sake another was left out, and this was said */
@@ -181,8 +185,11 @@ static void try_again(sc_saver *self, sc_status status)
     self->writer = again;
     self->attempt++;
     self->asked_bytes = 0;
-    for (int i = 0; i < self->S; i++)
+    self->worker_status = SC_OK;
+    for (int i = 0; i < self->S; i++) {
         self->shards[i].next_item = self->shards[i].next_offset = 0;
+        self->shards[i].is_asked = false;
+    }
     self->phase = STREAM;
 }
 
@@ -225,8 +232,9 @@ static sc_status list_items(sc_saver *self, const sc_assignment *a, int rank, in
 static sc_status prepare(sc_saver *self, const sc_assignment *a, const sc_manifest *manifest)
 {
     int n_moments = manifest->optimizer == SC_ADAMW ? 2 : 1;
-    SC_TRY(sc_checkpoint_writer_new(self->options.dir, SC_CHECKPOINT_IN_RUN, manifest, self->S, self->options.tokenizer,
-                                    &self->writer));
+    SC_TRY(sc_checkpoint_writer_new(self->options.dir,
+                                    self->options.shared ? SC_CHECKPOINT_SHARED : SC_CHECKPOINT_IN_RUN, manifest,
+                                    self->S, self->options.tokenizer, &self->writer));
     bool *taken = calloc((size_t)sc_model_n_params(&a->model), sizeof *taken);
     sc_status status = taken ? SC_OK : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a checkpoint");
     for (int rank = 0; status == SC_OK && rank < self->S; rank++)
@@ -257,6 +265,7 @@ sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const 
     }
     self->step = manifest->step;
     self->attempt = 1;
+    self->worker_status = SC_OK;
     self->bytes = self->asked_bytes = 0;
     self->spread_seconds = spread_seconds;
     self->start_ns = sc_clock_ns(&self->options.clock);
@@ -333,9 +342,101 @@ static bool may_ask(sc_saver *self)
            (part >= 1 || (double)self->asked_bytes <= part * (double)self->bytes);
 }
 
+/* --- shards that the workers write themselves ------------------------------------------------------------------------------ */
+
+static void on_shard(void *context, int rank, const sc_result *result)
+{
+    sc_saver *self = ((shard *)context)->saver;
+    const Stagecoach__V1__WriteShardReply *reply = (const Stagecoach__V1__WriteShardReply *)result->reply;
+    self->n_in_flight--;
+    if (self->phase != STREAM)
+        return;
+    sc_status status = (sc_status)reply->status;
+    if (status == SC_OK) /* an error is the thread's own, which sc_saver_turn finds, or a lie of the worker's */
+        status = sc_checkpoint_writer_reported(self->writer, rank, reply->bytes, reply->xxh3_128);
+    if (status == SC_OK || self->worker_status != SC_OK)
+        return;
+    self->worker_status = status;
+    snprintf(self->worker_message, sizeof self->worker_message, "worker %d (%s): %s", rank,
+             sc_cluster_worker_at(self->options.cluster, rank)->name,
+             reply->status != SC_OK ? reply->message : sc_status_message());
+    sc_checkpoint_writer_cancel(self->writer);
+}
+
+/* The parameters of a shard, each once: their moments follow them in the list. */
+static sc_status tell_to_write(sc_saver *self, shard *s, const char *set)
+{
+    char file[64];
+    char **names = calloc(s->n_items + 1, sizeof(char *));
+    if (!names)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a call");
+    Stagecoach__V1__WriteShardRequest request = STAGECOACH__V1__WRITE_SHARD_REQUEST__INIT;
+    request.generation = self->options.cluster->generation;
+    request.optimizer_step = (uint64_t)self->step;
+    request.set = (char *)set;
+    request.file = (char *)sc_checkpoint_shard_name(s->rank, file, sizeof file);
+    for (size_t i = 0; i < s->n_items; i++) {
+        if (s->items[i].moment == 0)
+            names[request.n_names++] = s->items[i].parameter;
+        else if ((uint32_t)s->items[i].moment > request.n_moments)
+            request.n_moments = (uint32_t)s->items[i].moment;
+    }
+    request.names = names;
+    request.spread_ms = (uint32_t)(self->spread_seconds < 4e6 ? self->spread_seconds * 1000 : 4e9);
+    s->is_asked = true;
+    self->n_in_flight++;
+    sc_status status =
+        sc_cluster_call(self->options.cluster, s->rank, "WriteShard", &request.base, NULL, UINT32_MAX, on_shard, s);
+    free(names);
+    return status;
+}
+
+/* Once the set's directory is there. */
+static sc_status tell_workers(sc_saver *self)
+{
+    const char *path = sc_checkpoint_writer_path(self->writer), *slash = path ? strrchr(path, '/') : NULL;
+    for (int rank = 0; slash && rank < self->S; rank++)
+        if (!self->shards[rank].is_asked)
+            SC_TRY(tell_to_write(self, &self->shards[rank], slash + 1));
+    if (!slash || self->n_in_flight > 0 || self->worker_status != SC_OK)
+        return SC_OK;
+    self->phase = WRITE;
+    (void)sc_checkpoint_writer_finish(self->writer);
+    return SC_OK;
+}
+
+static void on_checked(void *context, int rank, const sc_result *result)
+{
+    (void)rank, (void)result;
+    ((sc_saver *)context)->n_unchecked--;
+}
+
+sc_status sc_saver_check_shared(sc_saver *self)
+{
+    sc_cluster *cluster = self->options.cluster;
+    if (!self->options.shared)
+        return SC_OK;
+    Stagecoach__V1__CheckSharedRequest request = STAGECOACH__V1__CHECK_SHARED_REQUEST__INIT;
+    request.path = (char *)self->options.shared;
+    request.token = (char *)self->options.token;
+    self->n_unchecked = 0;
+    for (int rank = 0; rank < self->S; rank++) {
+        self->n_unchecked++;
+        SC_TRY(sc_cluster_call(cluster, rank, "CheckShared", &request.base, NULL,
+                               (uint32_t)cluster->options.config->wire.call_ms, on_checked, self));
+    }
+    while (self->n_unchecked > 0)
+        SC_TRY(sc_cluster_poll(cluster));
+    return SC_OK;
+}
+
+/* --- turns ------------------------------------------------------------------------------------------------------------------ */
+
 static sc_status stream(sc_saver *self)
 {
     bool all_asked = true;
+    if (self->options.shared)
+        return tell_workers(self);
     for (int rank = 0; rank < self->S; rank++) {
         shard *s = &self->shards[rank];
         for (int i = 0; i < WINDOW && s->next_item < s->n_items; i++)
@@ -355,7 +456,9 @@ sc_status sc_saver_turn(sc_saver *self)
     sc_status status;
     bool ended = self->writer && self->phase >= STREAM && sc_checkpoint_writer_done(self->writer, &status);
     if (ended && self->n_in_flight > 0)
-        return SC_OK; /* the answers under way would find their pieces gone */
+        return SC_OK;                          /* the answers under way would find their pieces gone */
+    if (ended && self->worker_status != SC_OK) /* for its sake the writer was given up */
+        status = SC_FAIL(self->worker_status, "%s", self->worker_message);
     if (ended && status != SC_OK)
         try_again(self, status);
     else if (ended)

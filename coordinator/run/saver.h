@@ -1,7 +1,8 @@
 /* The saver: one checkpoint at a time, in the background of training.
  *
  *   idle -> snapshot: every worker copies its state into memory, in its turn between two steps
- *        -> stream:   the pieces come over the wire, a few calls to each worker at a time, and go to the writer's thread
+ *        -> stream:   the pieces come over the wire, a few calls to each worker at a time, and go to the writer's thread;
+ *                     with a shared directory each worker writes its own shard there, and tells its size and hash
  *        -> write:    the thread syncs, renames, hashes; the manifest comes last
  *        -> idle
  *
@@ -32,7 +33,9 @@ typedef struct sc_saver_options {
     sc_cluster *cluster; /* borrowed, as are the following */
     const char *dir;     /* the run directory */
     const sc_tokenizer *tokenizer;
-    int keep; /* complete sets that stay */
+    const char *shared; /* checkpoint.dir as an absolute path; NULL: the run directory has the checkpoints */
+    const char *token;  /* with `shared`: what the file by which the directory is known holds */
+    int keep;           /* complete sets that stay */
     void *context;
     void (*on_saved)(void *context, const sc_saved *saved);
 } sc_saver_options;
@@ -41,6 +44,9 @@ sc_status sc_saver_new(const sc_saver_options *options, sc_saver **out);
 /* Gives up a save in progress. */
 void sc_saver_destroy(sc_saver **self_p);
 
+/* With a shared directory: every worker of the assignment looks whether it is there, and waits for the answers. Errors: the
+ * cluster's; a worker that does not see it is named, with its host and what to do. */
+sc_status sc_saver_check_shared(sc_saver *self);
 /* Begins a save of the state after manifest->step, which the last ApplyStep has just been sent for: call it behind that and
  * before the next RunStep. If one is in progress still, the new one is left out and said so. Borrows the manifest.
  * The stream is spread evenly over `spread_seconds`, so that training feels little of it; 0: as fast as it goes.

@@ -165,6 +165,8 @@ static sc_status gather(sc_trainer *t)
         .cluster = t->cluster,
         .dir = sc_run_dir_root(t->dir),
         .tokenizer = sc_corpus_tokenizer(t->corpus),
+        .shared = sc_run_dir_shared(t->dir),
+        .token = sc_run_dir_token(t->dir),
         .keep = (int)t->config->checkpoint.keep,
         .context = t,
         .on_saved = on_saved,
@@ -189,6 +191,7 @@ static sc_status restore(sc_trainer *t)
         .train = true,
     };
     SC_TRY(sc_cluster_assign(t->cluster, &t->assignment));
+    SC_TRY(sc_saver_check_shared(t->saver));
     if (t->checkpoint)
         return sc_resume_load(t->cluster, t->checkpoint, &t->manifest);
     return t->init ? sc_weights_send(t->cluster, &t->model, t->init) : SC_OK;

@@ -61,6 +61,7 @@ typedef struct sc_config {
         int64_t every; /* steps; 0: none on the way */
         int64_t keep;  /* complete ones that stay: 2 at least */
         bool at_end;   /* after the last step, and when the run is stopped */
+        char *dir; /* NULL: in the run directory */
     } checkpoint;
     struct {
         int64_t max_attempts; /* losses of workers in a row without a step in between */

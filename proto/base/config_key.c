@@ -130,6 +130,10 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
 
     INT("checkpoint.every", checkpoint.every, "100", 0, MOST_STEPS, "steps between checkpoints; 0: none on the way"),
     INT("checkpoint.keep", checkpoint.keep, "2", 2, 1000, "complete checkpoints that stay"),
+    PATH("checkpoint.dir", checkpoint.dir,
+         "directory that the hosts of all workers share, under one path: each writes its own part of a checkpoint "
+         "there, "
+         "instead of sending it to the run directory; relative to the config file"),
     BOOL("checkpoint.at_end", checkpoint.at_end, "true", "one more after the last step, or when the run is stopped"),
     INT("recovery.max_attempts", recovery.max_attempts, "5", 0, 1000,
         "losses of workers in a row, without a step in between, that a run survives"),

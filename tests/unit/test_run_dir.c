@@ -41,7 +41,7 @@ static void a_second_coordinator_is_refused_and_named_the_first(void **state)
     sc_run_dir *first = NULL, *second = NULL;
     assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &first, NULL), SC_OK);
     assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &second, NULL), SC_FAILED_PRECONDITION);
-    snprintf(pid, sizeof pid, ":%d)", (int)getpid());
+    snprintf(pid, sizeof pid, ":%d, since 20", (int)getpid());
     assert_non_null(strstr(sc_status_message(), pid));
     sc_run_dir_close(&first);
     assert_int_equal(sc_run_dir_open(config, SC_RUN_DIR_RESUME, &second, NULL), SC_OK);
