@@ -1,6 +1,5 @@
 #include "worker/session_endpoint.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdbool.h>
@@ -17,50 +16,18 @@ static const char *after(const char *text, const char *prefix)
     return strncmp(text, prefix, n) == 0 ? text + n : NULL;
 }
 
-/* tcp://HOST:PORT into its parts, an IPv6 address without its brackets. */
-static bool split_tcp(const char *endpoint, char host[SC_ENDPOINT_BYTES], char port[8])
-{
-    const char *rest = after(endpoint, "tcp://");
-    const char *colon = rest ? strrchr(rest, ':') : NULL;
-    if (!colon || strlen(rest) >= SC_ENDPOINT_BYTES || strlen(colon + 1) >= 8)
-        return false;
-    size_t n = (size_t)(colon - rest);
-    if (n >= 2 && rest[0] == '[' && rest[n - 1] == ']') {
-        rest++;
-        n -= 2;
-    } else if (memchr(rest, ':', n)) {
-        return false; /* a bare IPv6 address: which colon is the port's? */
-    }
-    memcpy(host, rest, n);
-    host[n] = '\0';
-    snprintf(port, 8, "%s", colon + 1);
-    return n > 0;
-}
-
 sc_status sc_session_endpoint_check(const char *endpoint)
 {
     char host[SC_ENDPOINT_BYTES], port[8], *end;
     const char *path = after(endpoint, "ipc://");
     if (path && *path && strlen(path) < sizeof((struct sockaddr_un *)0)->sun_path)
         return SC_OK;
-    if (split_tcp(endpoint, host, port)) {
+    if (sc_endpoint_split_tcp(endpoint, host, port)) {
         long number = strtol(port, &end, 10);
         if (port[0] >= '0' && port[0] <= '9' && *end == '\0' && number >= 1 && number <= 65535)
             return SC_OK;
     }
     return SC_FAIL(SC_INVALID, "'%s' is no endpoint; it is tcp://HOST:PORT, tcp://[IPV6]:PORT or ipc://PATH", endpoint);
-}
-
-/* Names are not looked up: "localhost" alone is known to be here. */
-static bool is_loopback(const char *host)
-{
-    struct in_addr v4;
-    struct in6_addr v6;
-    if (inet_pton(AF_INET, host, &v4) == 1)
-        return ntohl(v4.s_addr) >> 24 == 127;
-    if (inet_pton(AF_INET6, host, &v6) == 1)
-        return IN6_IS_ADDR_LOOPBACK(&v6) || (IN6_IS_ADDR_V4MAPPED(&v6) && v6.s6_addr[12] == 127);
-    return strcmp(host, "localhost") == 0;
 }
 
 sc_status sc_session_endpoint_listen(const char *coordinator, char *out)
@@ -76,9 +43,9 @@ sc_status sc_session_endpoint_listen(const char *coordinator, char *out)
                            coordinator);
         return SC_OK;
     }
-    split_tcp(coordinator, host, port);
+    sc_endpoint_split_tcp(coordinator, host, port);
     bool v6 = strchr(host, ':') && !strchr(host, '.'); /* with dots: an IPv4 address written as IPv6 */
-    if (is_loopback(host))
+    if (sc_endpoint_is_loopback(host))
         snprintf(out, SC_ENDPOINT_BYTES, "tcp://%s:*", v6 ? "[::1]" : "127.0.0.1");
     else
         snprintf(out, SC_ENDPOINT_BYTES, "tcp://%s:*", v6 ? "[::]" : "0.0.0.0");
@@ -121,9 +88,9 @@ static sc_status route_address(const char *host, const char *port, char *text, s
 sc_status sc_session_endpoint_advertise(const char *coordinator, const char *bound, char *out)
 {
     char host[SC_ENDPOINT_BYTES], port[8], to_host[SC_ENDPOINT_BYTES], to_port[8], own[SC_ENDPOINT_BYTES / 2];
-    bool everywhere = split_tcp(bound, host, port) &&
+    bool everywhere = sc_endpoint_split_tcp(bound, host, port) &&
                       (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 || strcmp(host, "*") == 0);
-    if (!everywhere || !split_tcp(coordinator, to_host, to_port)) {
+    if (!everywhere || !sc_endpoint_split_tcp(coordinator, to_host, to_port)) {
         snprintf(out, SC_ENDPOINT_BYTES, "%s", bound);
         return SC_OK;
     }

@@ -3,10 +3,9 @@
 #define SC_SESSION_ENDPOINT_H
 
 #include "proto/base/status.h"
+#include "proto/wire/endpoint.h"
 
 #include <stddef.h>
-
-enum { SC_ENDPOINT_BYTES = 256 };
 
 /* Each `out` has SC_ENDPOINT_BYTES. */
 

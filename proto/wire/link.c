@@ -6,10 +6,40 @@
 #include <string.h>
 
 enum {
-    BACKLOG = 512, /* connections that wait to be accepted: a cluster that starts at once */
+    BACKLOG = 512,       /* connections that wait to be accepted: a cluster that starts at once */
+    HANDSHAKE_MS = 5000, /* who has not shaken hands by then is cut off */
 };
 
-sc_status sc_link_new(int type, const sc_node_options *options, const void *route, size_t route_bytes, zsock_t **out)
+/* In zmq.h these stand among the drafts, though libzmq 4.3 has them in any build. */
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
+#ifndef ZMQ_MSG_PROPERTY_USER_ID
+#define ZMQ_MSG_PROPERTY_USER_ID "User-Id"
+#endif
+
+static sc_status set_keys(zsock_t *socket, const sc_link_keys *keys)
+{
+    void *handle = zsock_resolve(socket);
+    int one = 1, rc;
+    rc = zmq_setsockopt(handle, ZMQ_CURVE_PUBLICKEY, keys->public_key, SC_KEY_TEXT);
+    rc = rc == 0 ? zmq_setsockopt(handle, ZMQ_CURVE_SECRETKEY, keys->secret_key, SC_KEY_TEXT) : rc;
+    if (zsock_type(socket) == ZMQ_ROUTER) {
+        /* libzmq lets every key in where nobody answers for the domain, unless that is enforced. */
+        rc = rc == 0 ? zmq_setsockopt(handle, ZMQ_CURVE_SERVER, &one, sizeof one) : rc;
+        rc = rc == 0 ? zmq_setsockopt(handle, ZMQ_ZAP_DOMAIN, keys->domain, strlen(keys->domain)) : rc;
+        rc = rc == 0 ? zmq_setsockopt(handle, ZMQ_ZAP_ENFORCE_DOMAIN, &one, sizeof one) : rc;
+    } else {
+        rc = rc == 0 ? zmq_setsockopt(handle, ZMQ_CURVE_SERVERKEY, keys->server_key, SC_KEY_TEXT) : rc;
+    }
+    if (rc != 0)
+        return SC_FAIL(SC_UNIMPLEMENTED, "a socket takes no keys: %s; was libzmq built with CURVE?",
+                       zmq_strerror(zmq_errno()));
+    return SC_OK;
+}
+
+sc_status sc_link_new(int type, const sc_node_options *options, const sc_link_keys *keys, const void *route,
+                      size_t route_bytes, zsock_t **out)
 {
     zsock_t *socket = zsock_new(type);
     if (!socket)
@@ -22,7 +52,7 @@ sc_status sc_link_new(int type, const sc_node_options *options, const void *rout
     zsock_set_ipv6(socket, 1);
     zsock_set_sndtimeo(socket, 0);
     zsock_set_rcvtimeo(socket, 0);
-    zsock_set_handshake_ivl(socket, 5000);
+    zsock_set_handshake_ivl(socket, HANDSHAKE_MS);
     int64_t largest = (int64_t)options->max_message_bytes;
     zmq_setsockopt(zsock_resolve(socket), ZMQ_MAXMSGSIZE, &largest, sizeof largest);
     if (options->heartbeat_ms > 0) {
@@ -40,6 +70,11 @@ sc_status sc_link_new(int type, const sc_node_options *options, const void *rout
         zsock_set_reconnect_ivl(socket, SC_RECONNECT_MS);
         zsock_set_reconnect_ivl_max(socket, SC_RECONNECT_MAX_MS);
     }
+    sc_status status = keys ? set_keys(socket, keys) : SC_OK;
+    if (status != SC_OK) {
+        zsock_destroy(&socket);
+        return status;
+    }
     *out = socket;
     return SC_OK;
 }
@@ -55,7 +90,7 @@ sc_status sc_link_monitor(zsock_t *socket, zsock_t **out)
         zsock_set_rcvhwm(monitor, 0); /* a full queue would halt libzmq's I/O thread */
     if (!monitor ||
         zmq_socket_monitor(zsock_resolve(socket), endpoint,
-                           ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                           ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                                ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
                                ZMQ_EVENT_DISCONNECTED) != 0 ||
         zmq_connect(zsock_resolve(monitor), endpoint) != 0) {
@@ -76,26 +111,33 @@ void sc_link_close(zsock_t **socket_p, zsock_t **monitor_p)
     zsock_destroy(socket_p);
 }
 
-int sc_link_event(zsock_t *monitor)
+bool sc_link_event(zsock_t *monitor, sc_link_event_t *out)
 {
     void *handle = zsock_resolve(monitor);
-    int event = 0, more = 1;
-    for (int part = 0; more; part++) {
+    *out = (sc_link_event_t){0};
+    for (int part = 0, more = 1; more; part++) {
         zmq_msg_t frame;
         zmq_msg_init(&frame);
         if (zmq_msg_recv(&frame, handle, ZMQ_DONTWAIT) < 0) {
             zmq_msg_close(&frame);
-            return 0;
+            return false;
         }
         uint16_t number;
-        if (part == 0 && zmq_msg_size(&frame) >= sizeof number) {
+        if (part == 0 && zmq_msg_size(&frame) >= sizeof number + sizeof out->value) {
             memcpy(&number, zmq_msg_data(&frame), sizeof number);
-            event = number;
+            memcpy(&out->value, (const char *)zmq_msg_data(&frame) + sizeof number, sizeof out->value);
+            out->number = number;
         }
         more = zmq_msg_more(&frame);
         zmq_msg_close(&frame);
     }
-    return event;
+    return true;
+}
+
+void sc_link_redial(zsock_t *socket, const char *endpoint)
+{
+    zmq_disconnect(zsock_resolve(socket), endpoint); /* what is left of the old attempt, if anything is */
+    zmq_connect(zsock_resolve(socket), endpoint);    /* the endpoint is known to be one */
 }
 
 /* ---- out ----------------------------------------------------------------------------------------------------------- */
@@ -167,10 +209,21 @@ bool sc_link_send(zsock_t *socket, const sc_outgoing *message)
 
 /* ---- in ------------------------------------------------------------------------------------------------------------ */
 
+/* libzmq attaches to each frame what it knows of its connection (not always to the routing id, which it makes itself). */
+static void note_origin(zmq_msg_t *frame, sc_incoming *message)
+{
+    const char *user = zmq_msg_gets(frame, ZMQ_MSG_PROPERTY_USER_ID);
+    if (user)
+        snprintf(message->key, sizeof message->key, "%s", user);
+    message->fd = zmq_msg_get(frame, ZMQ_SRCFD);
+}
+
 bool sc_link_receive(zsock_t *socket, sc_incoming *message)
 {
     void *handle = zsock_resolve(socket);
     message->n_frames = message->total_frames = message->route_bytes = 0;
+    message->fd = -1;
+    message->key[0] = '\0';
     bool route = zsock_type(socket) == ZMQ_ROUTER, more = true;
     while (more) {
         zmq_msg_t frame;
@@ -187,7 +240,8 @@ bool sc_link_receive(zsock_t *socket, sc_incoming *message)
             zmq_msg_close(&frame);
             continue;
         }
-        message->total_frames++;
+        if (message->total_frames++ == 0 && zsock_type(socket) == ZMQ_ROUTER)
+            note_origin(&frame, message);
         if (message->n_frames < SC_FRAME_MAX_FRAMES)
             message->frames[message->n_frames++] = frame;
         else

@@ -10,16 +10,12 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define SC_LOG_SUBSYSTEM "node"
 
 enum { BURST = 64 }; /* messages taken from one socket before the others have their turn */
-
-/* After a connection to the ROUTER has gone, its peers are probed so many ms after the probe before: libzmq tells of the
- * loss some moments before it takes the routing id away, later on a loaded machine. */
-static const uint64_t probe_pauses_ms[] = {10, 10, 50, 250};
-enum { N_PROBES = sizeof probe_pauses_ms / sizeof probe_pauses_ms[0] };
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
@@ -32,10 +28,40 @@ static void keep_freed_memory(void)
     mallopt(M_TOP_PAD, 16 << 20);
 }
 
+/* Descriptors are what a crowd at the door uses up first; the usual limit of 1024 is one for select(). */
+static void allow_descriptors(void)
+{
+    enum { MOST = 65536 };
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= MOST)
+        return;
+    limit.rlim_cur = limit.rlim_max < MOST ? limit.rlim_max : MOST;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        SC_DEBUG("the limit of open files stays as it is: %s", strerror(errno));
+}
+
+static void prepare_process(void)
+{
+    keep_freed_memory();
+    allow_descriptors();
+}
+
+static sc_status copy_keys(sc_node *self, const sc_node_keys *keys)
+{
+    self->keys = *keys;
+    self->keys.allowed_dir = NULL;
+    if (!keys->allowed_dir)
+        return SC_OK;
+    self->allowed_dir = strdup(keys->allowed_dir);
+    if (!self->allowed_dir)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a node");
+    return SC_OK;
+}
+
 sc_status sc_node_new(const sc_node_options *options, sc_node **out)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, keep_freed_memory);
+    pthread_once(&once, prepare_process);
     zsys_handler_set(NULL);
     if (!options->name || !options->clock.now_ns || options->resend_ms == 0 || options->max_message_bytes == 0)
         return SC_FAIL(SC_INVALID, "a node needs a name, a clock, resend_ms and max_message_bytes");
@@ -52,8 +78,11 @@ sc_status sc_node_new(const sc_node_options *options, sc_node **out)
     while (self->incarnation == 0)
         if (getrandom(&self->incarnation, sizeof self->incarnation, 0) != sizeof self->incarnation)
             self->incarnation = 0;
-    if (!self->name || self->wake_fd < 0) {
-        sc_status status = SC_FAIL(SC_INTERNAL, "no event descriptor for a node: %s", strerror(errno));
+    self->options.keys = NULL;
+    sc_status status = options->keys ? copy_keys(self, options->keys) : SC_OK;
+    if (!self->name || self->wake_fd < 0)
+        status = SC_FAIL(SC_INTERNAL, "no event descriptor for a node: %s", strerror(errno));
+    if (status != SC_OK) {
         sc_node_destroy(&self, 0);
         return status;
     }
@@ -81,6 +110,10 @@ void sc_node_destroy(sc_node **self_p, int linger_ms)
         zsock_set_linger(self->router, linger_ms);
         sc_link_close(&self->router, &self->router_monitor);
     }
+    sc_gate_destroy(&self->gate);
+    sc_door_clear(&self->door);
+    explicit_bzero(&self->keys, sizeof self->keys);
+    free(self->allowed_dir);
     if (strncmp(self->bound, "ipc://", 6) == 0 && self->bound[6] != '@')
         unlink(self->bound + 6); /* libzmq leaves the file */
     if (self->wake_fd >= 0)
@@ -118,7 +151,12 @@ uint64_t sc_node_generation(const sc_node *self)
 
 sc_node_counters sc_node_count(const sc_node *self)
 {
-    return self->counters;
+    sc_node_counters counters = self->counters;
+    uint64_t explained = counters.unknown_keys + counters.without_keys + counters.wrong_server_keys;
+    uint64_t silent = self->door.n_silent_closed;
+    counters.no_handshakes = silent > explained ? silent - explained : 0;
+    counters.crowded = self->door.n_crowded;
+    return counters;
 }
 
 void sc_node_release_before(sc_node *self, uint64_t step)
@@ -190,20 +228,40 @@ static void write_plainly(char *endpoint)
     memmove(endpoint + strlen("tcp://"), address, strlen(address) + 1);
 }
 
+static sc_status open_gate(sc_node *self)
+{
+    enum { PATIENCE_MS = 2000 }; /* a list that an assignment brings is milliseconds behind */
+    sc_gate_options options = {
+        .name = self->name,
+        .clock = self->options.clock,
+        .allowed_dir = self->allowed_dir,
+        .patience_ms = self->allowed_dir ? 0 : PATIENCE_MS,
+    };
+    return sc_gate_new(&options, &self->gate);
+}
+
 sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound)
 {
     if (self->router)
         return SC_FAIL(SC_FAILED_PRECONDITION, "%s is bound already, to %s", self->name, self->bound);
     if (!is_endpoint(endpoint, true))
         return endpoint_error("bind", endpoint, EINVAL);
-    SC_TRY(sc_link_new(ZMQ_ROUTER, &self->options, NULL, 0, &self->router));
-    sc_status status = sc_link_monitor(self->router, &self->router_monitor);
+    sc_status status = self->keys.public_key.z85[0] ? open_gate(self) : SC_OK;
+    sc_link_keys keys = {.public_key = self->keys.public_key.z85, .secret_key = self->keys.secret_key};
+    if (self->gate)
+        keys.domain = sc_gate_domain(self->gate);
+    if (status == SC_OK)
+        status = sc_link_new(ZMQ_ROUTER, &self->options, self->gate ? &keys : NULL, NULL, 0, &self->router);
+    if (status == SC_OK)
+        status = sc_link_monitor(self->router, &self->router_monitor);
     size_t bytes = sizeof self->bound;
     if (status == SC_OK && (zmq_bind(zsock_resolve(self->router), endpoint) != 0 ||
                             zmq_getsockopt(zsock_resolve(self->router), ZMQ_LAST_ENDPOINT, self->bound, &bytes) != 0))
         status = endpoint_error("bind", endpoint, zmq_errno());
     if (status != SC_OK) {
-        sc_link_close(&self->router, &self->router_monitor);
+        if (self->router)
+            sc_link_close(&self->router, &self->router_monitor);
+        sc_gate_destroy(&self->gate);
         return status;
     }
     write_plainly(self->bound);
@@ -214,11 +272,30 @@ sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound)
 
 sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out)
 {
-    for (size_t i = 0; i < self->n_peers; i++)
-        if (!self->peers[i]->dead && self->peers[i]->endpoint && strcmp(self->peers[i]->endpoint, endpoint) == 0) {
-            *out = self->peers[i];
-            return SC_OK;
-        }
+    return sc_node_connect_to(self, endpoint, NULL, out);
+}
+
+static sc_peer *find_dialled(const sc_node *self, const char *endpoint, const char *key)
+{
+    for (size_t i = 0; i < self->n_peers; i++) {
+        sc_peer *peer = self->peers[i];
+        if (!peer->dead && peer->endpoint && strcmp(peer->endpoint, endpoint) == 0 && strcmp(peer->key.z85, key) == 0)
+            return peer;
+    }
+    return NULL;
+}
+
+sc_status sc_node_connect_to(sc_node *self, const char *endpoint, const sc_public_key *server, sc_peer **out)
+{
+    const char *key = server ? server->z85 : self->keys.server.z85;
+    bool encrypted = self->keys.public_key.z85[0] != '\0';
+    if (encrypted && !*key)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "the key that %s should have is not known", endpoint);
+    if (!encrypted && *key)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "%s uses keys, and this side has none", endpoint);
+    *out = find_dialled(self, endpoint, key);
+    if (*out)
+        return SC_OK;
     if (!is_endpoint(endpoint, false))
         return endpoint_error("connect to", endpoint, EINVAL);
     /* The route: a letter (ZeroMQ keeps those that start with a zero byte), who we are, which socket. */
@@ -230,7 +307,9 @@ sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out)
     zsock_t *socket = NULL, *monitor = NULL;
     char *copy = NULL;
     sc_status status;
-    SC_TRY_GOTO(status, sc_link_new(ZMQ_DEALER, &self->options, route, sizeof route, &socket), fail);
+    const sc_link_keys keys = {self->keys.public_key.z85, self->keys.secret_key, key, NULL};
+    SC_TRY_GOTO(status, sc_link_new(ZMQ_DEALER, &self->options, encrypted ? &keys : NULL, route, sizeof route, &socket),
+                fail);
     SC_TRY_GOTO(status, sc_link_monitor(socket, &monitor), fail);
     if (zmq_connect(zsock_resolve(socket), endpoint) != 0) {
         status = endpoint_error("connect to", endpoint, zmq_errno());
@@ -243,6 +322,7 @@ sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out)
     }
     SC_TRY_GOTO(status, sc_peer_new(self, false, &peer), fail);
     peer->endpoint = copy;
+    snprintf(peer->key.z85, sizeof peer->key.z85, "%s", key);
     peer->socket = socket;
     peer->monitor = monitor;
     *out = peer;
@@ -297,76 +377,10 @@ static void drain(sc_node *self, zsock_t *socket, sc_peer *peer)
         sc_node_receive(self, peer, &message);
 }
 
-static void follow_connection(sc_peer *peer)
-{
-    int event;
-    while (!peer->dead && (event = sc_link_event(peer->monitor)) != 0) {
-        if (event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-            peer->connection++;
-            peer->introduced = false;
-            peer->hello_ns = 0;
-            sc_peer_reconnected(peer);
-        } else if (event == ZMQ_EVENT_DISCONNECTED) {
-            sc_peer_disconnected(peer);
-            SC_DEBUG("%s: lost the connection to %s", peer->node->name, sc_peer_name(peer));
-        } else {
-            SC_DEBUG("%s: no ZMTP handshake with %s: is it a stagecoach endpoint?", peer->node->name,
-                     sc_peer_name(peer));
-        }
-    }
-}
-
-/* ---- lost connections ---------------------------------------------------------------------------------------------- */
-
-/* The monitor of the ROUTER says that a connection has gone, but not whose: all are probed. */
-static void follow_router(sc_node *self)
-{
-    for (int event; (event = sc_link_event(self->router_monitor)) != 0;)
-        if (event == ZMQ_EVENT_DISCONNECTED) {
-            uint64_t now_ns = sc_node_now(self), earliest_ns = self->probed_ns + probe_pauses_ms[0] * 1000000u;
-            self->n_probes = 0;
-            self->probe_ns = now_ns > earliest_ns ? now_ns : earliest_ns;
-        }
-}
-
-/* Sends each accepted peer a Hello that wants no reply; the ROUTER refuses one to a routing id that it has no more. */
-static void probe(sc_node *self)
-{
-    self->probed_ns = sc_node_now(self);
-    self->n_probes++;
-    self->probe_ns =
-        self->n_probes < N_PROBES ? self->probed_ns + probe_pauses_ms[self->n_probes] * 1000000u : UINT64_MAX;
-    for (size_t i = 0; i < self->n_peers; i++) {
-        sc_peer *peer = self->peers[i];
-        if (!peer->dead && !peer->endpoint && peer->connected && peer->incarnation != 0)
-            sc_peer_hello(peer, false);
-    }
-}
-
-static void tell_lost(sc_node *self)
-{
-    self->any_lost = false;
-    for (size_t i = 0; i < self->n_peers; i++) {
-        sc_peer *peer = self->peers[i];
-        if (peer->dead || !peer->lost)
-            continue;
-        peer->lost = false;
-        SC_DEBUG("%s: the connection to %s is gone", self->name, sc_peer_name(peer));
-        if (self->options.on_lost)
-            self->options.on_lost(self->options.context, peer);
-    }
-}
-
-/* ---- one turn ------------------------------------------------------------------------------------------------------ */
-
 /* What is due is done; returns when the next is. */
 static uint64_t tick(sc_node *self)
 {
-    if (self->probe_ns <= sc_node_now(self))
-        probe(self);
-    if (self->any_lost)
-        tell_lost(self);
-    uint64_t next_ns = self->probe_ns;
+    uint64_t next_ns = sc_node_tick_connections(self);
     for (size_t i = 0; i < self->n_peers; i++) {
         sc_peer *peer = self->peers[i];
         if (peer->dead)
@@ -420,7 +434,7 @@ static void serve(sc_node *self, size_t n_peers, size_t n_watches, bool router)
     }
     if (router) {
         if ((item++)->revents)
-            follow_router(self);
+            sc_node_follow_router(self);
         if ((item++)->revents)
             drain(self, self->router, NULL);
     }
@@ -429,7 +443,7 @@ static void serve(sc_node *self, size_t n_peers, size_t n_watches, bool router)
         if (!peer->endpoint)
             continue;
         if ((item++)->revents)
-            follow_connection(peer);
+            sc_peer_follow(peer);
         if ((item++)->revents)
             drain(self, peer->socket, peer);
     }

@@ -13,6 +13,9 @@
  *   tensors   header frame + raw payload frame, no copy into libzmq. The sender keeps a tensor until it is acknowledged
  *             or released, and repeats it after a reconnect; the receiver acknowledges, drops duplicates by name, and
  *             asks again, at the same pace, for what it is told to expect and does not get within resend_ms.
+ *   keys      with sc_node_options.keys every connection is encrypted and both sides are who they say (CURVE): those that
+ *             come must be on a list, those that are gone to must have the key that is expected. A key that is taken off
+ *             the list is cut off.
  *   fence     a tensor, or a request bound to a generation, of another generation than the node's is dropped, counted
  *             and (for a request) answered FAILED_PRECONDITION.
  *
@@ -28,6 +31,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/tensor.h"
 #include "proto/wire/buffer.h"
+#include "proto/wire/keys.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -64,7 +68,33 @@ typedef struct sc_node_counters {
     uint64_t duplicates;                                     /* tensors that had arrived before */
     uint64_t resends;                                        /* tensors asked for again by this node */
     uint64_t repeated;                                       /* tensors and calls sent again */
+    uint64_t odd_versions;                                   /* of `rejected`: of another protocol version */
+    /* Connections to the bound socket that were turned away, by reason. */
+    uint64_t unknown_keys;      /* not on the list */
+    uint64_t without_keys;      /* plaintext, where keys are wanted; or the reverse */
+    uint64_t wrong_server_keys; /* meant for somebody else: encrypted for another key than this node's */
+    uint64_t no_handshakes;     /* silent, cut short or no ZMTP, */
+    uint64_t crowded;           /* and closed by us to make room, of these */
+    uint64_t revoked;           /* peers that were cut off, and messages of theirs that still came */
 } sc_node_counters;
+
+/* How this node proves who it is, and whom it trusts. */
+typedef struct sc_node_keys {
+    sc_public_key public_key;
+    char secret_key[SC_KEY_TEXT];
+    sc_public_key server; /* whom sc_node_connect expects at the other end; "": nobody, sc_node_connect_to names it */
+    /* Who may come: the .pub files of this directory, read again within a second of a change; copied. NULL: nobody until
+     * sc_node_allow, and then a stranger is kept waiting for a moment, for the list may be under way. */
+    const char *allowed_dir;
+} sc_node_keys;
+
+/* Why the other side of a connection that this node opened did not let it in. */
+typedef enum sc_refusal {
+    SC_REFUSED_KEY,       /* our key is not on its list; it said so */
+    SC_REFUSED_MECHANISM, /* one side uses keys, the other none */
+    SC_REFUSED_SILENTLY, /* it closed the connection, or did not speak: it has another key than we expect, does not let us
+                           * in yet, died meanwhile, or is something else altogether */
+} sc_refusal;
 
 typedef struct sc_node_options {
     const char *name; /* for people, copied: "coordinator" */
@@ -87,11 +117,15 @@ typedef struct sc_node_options {
      * sc_peer_connected is true again (on_peer is called only if it has restarted). Called once for each connection, and
      * not at all for one that was replaced before the loss was seen. The peer may be dropped in the callback. */
     void (*on_lost)(void *context, sc_peer *peer);
+    /* A peer's key was taken off the list: it is cut off, and dropped after the callback. NULL to ignore. */
+    void (*on_revoked)(void *context, sc_peer *peer);
+    /* One attempt to connect to `peer` was refused. Another follows, as after any cut connection. NULL to ignore. */
+    void (*on_refused)(void *context, sc_peer *peer, sc_refusal why);
+    const sc_node_keys *keys; /* copied; NULL: plaintext */
 } sc_node_options;
 
-/* Keys will be further options here: they belong to the sockets (link.c), and nothing else of the node knows them.
- * The whole process: czmq's signal handling is off from here on (the program owns its signals), and malloc keeps freed
- * memory instead of giving it back to the kernel.
+/* The whole process: czmq's signal handling is off from here on (the program owns its signals), malloc keeps freed memory
+ * instead of giving it back to the kernel, and as many descriptors may be open as the system allows, up to 65536.
  * Returns owned. Errors: SC_INVALID (options), SC_INTERNAL (no descriptor). */
 sc_status sc_node_new(const sc_node_options *options, sc_node **out);
 /* Closes sockets without lingering longer than linger_ms for what is queued. */
@@ -105,11 +139,18 @@ uint64_t sc_node_generation(const sc_node *self);
 sc_node_counters sc_node_count(const sc_node *self);
 
 /* "tcp://127.0.0.1:*", "ipc:///run/x". *bound, valid while the node lives, is the real endpoint.
- * Errors: SC_INVALID (not an endpoint), SC_ALREADY_EXISTS (in use), SC_PERMISSION_DENIED. At most one. */
+ * Errors: SC_INVALID (not an endpoint), SC_ALREADY_EXISTS (in use), SC_PERMISSION_DENIED; with keys, those of
+ * sc_allow_list_load. At most one. */
 sc_status sc_node_bind(sc_node *self, const char *endpoint, const char **bound);
 /* Does not wait: a peer that is not there yet will be. The node owns the peer. The same endpoint gives the same peer.
  */
 sc_status sc_node_connect(sc_node *self, const char *endpoint, sc_peer **out);
+/* The same to a node whose key is `server`; NULL: as sc_node_connect. The same endpoint and key give the same peer.
+ * Errors: SC_FAILED_PRECONDITION if this node has no keys, or it is not known which to expect. */
+sc_status sc_node_connect_to(sc_node *self, const char *endpoint, const sc_public_key *server, sc_peer **out);
+/* From now on these keys may come, and nobody else. Errors: SC_FAILED_PRECONDITION (not bound, or without keys),
+ * SC_RESOURCE_EXHAUSTED. */
+sc_status sc_node_allow(sc_node *self, const sc_public_key *keys, size_t n);
 /* Closes one connection; its calls end with SC_UNAVAILABLE. Do not use the peer again. */
 void sc_node_disconnect(sc_node *self, sc_peer *peer);
 
@@ -133,6 +174,8 @@ sc_status sc_node_watch(sc_node *self, int fd, void (*readable)(void *context, i
 
 const char *sc_peer_name(const sc_peer *peer);     /* from its Hello; the endpoint before */
 uint64_t sc_peer_incarnation(const sc_peer *peer); /* 0 before its Hello */
+/* Its public key, proven by its connection; "" without keys. */
+const char *sc_peer_key(const sc_peer *peer);
 /* Whether a connection to it stands, as far as is known (see on_lost). */
 bool sc_peer_connected(const sc_peer *peer);
 /* Milliseconds since anything came from it. */

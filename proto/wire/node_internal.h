@@ -2,6 +2,8 @@
 #ifndef SC_NODE_INTERNAL_H
 #define SC_NODE_INTERNAL_H
 
+#include "proto/wire/door.h"
+#include "proto/wire/gate.h"
 #include "proto/wire/inbox.h"
 #include "proto/wire/link.h"
 #include "proto/wire/outbox.h"
@@ -38,7 +40,11 @@ struct sc_peer {
     size_t route_bytes;
     uint32_t connection; /* counts; see Hello */
     bool connected;
-    bool lost;                /* on_lost is still to be called for it */
+    bool lost;          /* on_lost is still to be called for it */
+    sc_public_key key;  /* "": plaintext */
+    int fd;             /* on the ROUTER: the last connection that it was heard on */
+    uint64_t redial_ns; /* DEALER: libzmq has given up, connect again then; 0: it has not */
+    uint32_t redial_pause_ms;
     bool introduced;          /* DEALER: Hello was answered on this connection */
     uint64_t hello_ns;        /* DEALER: when to say Hello again, if not introduced */
     uint64_t reintroduced_ns; /* when it last wanted to know who we are */
@@ -64,9 +70,13 @@ struct sc_node {
     uint64_t incarnation, generation;
     uint64_t resend_ns;
     sc_node_counters counters;
+    sc_node_keys keys; /* public_key "": plaintext */
+    char *allowed_dir;
+    sc_gate *gate; /* NULL: plaintext, or not bound */
+    sc_door door;
     zsock_t *router, *router_monitor; /* NULL until bound */
     bool any_lost;                    /* some peer is `lost` */
-    size_t n_probes;                  /* since a connection to the ROUTER went; see probe in node.c */
+    size_t n_probes;                  /* since a connection to the ROUTER went; see probe in connection.c */
     uint64_t probe_ns, probed_ns;     /* when the next is due, UINT64_MAX: none; when the last was */
     char bound[256];
     int wake_fd;
@@ -112,6 +122,14 @@ void sc_peer_tick(sc_peer *peer);
 void sc_peer_flush_acks(sc_peer *peer);
 /* Nothing is due before: UINT64_MAX if never. */
 uint64_t sc_peer_next_ns(const sc_peer *peer);
+
+/* ---- connection.c -------------------------------------------------------------------------------------------------- */
+
+/* What the monitors say. */
+void sc_node_follow_router(sc_node *node);
+void sc_peer_follow(sc_peer *peer);
+/* Does what is due for the connections, and calls on_lost; returns when the next is. */
+uint64_t sc_node_tick_connections(sc_node *node);
 
 /* ---- call.c -------------------------------------------------------------------------------------------------------- */
 

@@ -55,6 +55,7 @@ sc_status sc_peer_new(sc_node *node, bool stranger, sc_peer **out)
     }
     self->node = node;
     self->refs = 1;
+    self->fd = -1;
     self->heard_ns = sc_node_now(node);
     sc_outbox_init(&self->outbox);
     sc_inbox_init(&self->inbox);
@@ -162,6 +163,11 @@ const char *sc_peer_name(const sc_peer *self)
 uint64_t sc_peer_incarnation(const sc_peer *self)
 {
     return self->incarnation;
+}
+
+const char *sc_peer_key(const sc_peer *self)
+{
+    return self->key.z85;
 }
 
 bool sc_peer_connected(const sc_peer *self)

@@ -27,6 +27,8 @@ static sc_peer *meet(sc_node *node, const sc_incoming *message, const sc_envelop
             return NULL;
         }
         peer->socket = node->router;
+        if (node->gate)
+            memcpy(peer->key.z85, message->key, sizeof message->key);
         peer->route_bytes = message->route_bytes;
         memcpy(peer->route, message->route, message->route_bytes);
         return peer;
@@ -208,18 +210,34 @@ static sc_status dispatch(sc_peer *peer, const sc_envelope *envelope, sc_incomin
     }
 }
 
-/* NULL: it was a stranger's, who was asked for his name or turned away. */
-static sc_peer *sender(sc_node *node, const sc_incoming *message, const sc_envelope *envelope)
+/* A routing id is what a peer says that it is; its key is what it has proven. Whoever was let in may have been taken off the
+ * list since, and a routing id belongs to the key that came with it first. */
+static bool may_speak(sc_node *node, const sc_peer *peer, const sc_incoming *message)
 {
-    sc_peer *last = node->last_heard;
-    if (last && !last->dead && last->route_bytes == message->route_bytes &&
-        memcmp(last->route, message->route, message->route_bytes) == 0)
-        return last;
-    sc_peer *peer = sc_peer_find_route(node, message->route, message->route_bytes);
+    if (!node->gate)
+        return true;
+    bool admitted = sc_gate_admits(node->gate, message->key);
+    node->counters.revoked += !admitted;
+    return admitted && (!peer || strcmp(peer->key.z85, message->key) == 0);
+}
+
+/* SC_OK with *out NULL: it was a stranger's, who was asked for his name or turned away. */
+static sc_status find_sender(sc_node *node, const sc_incoming *message, const sc_envelope *envelope, sc_peer **out)
+{
+    sc_peer *peer = node->last_heard;
+    if (!peer || peer->dead || peer->route_bytes != message->route_bytes ||
+        memcmp(peer->route, message->route, message->route_bytes) != 0)
+        peer = sc_peer_find_route(node, message->route, message->route_bytes);
+    if (!may_speak(node, peer, message))
+        return SC_FAIL(SC_PERMISSION_DENIED, "a message came under key %s, which may not speak here", message->key);
+    sc_door_spoke(&node->door, message->fd);
     if (!peer)
         peer = meet(node, message, envelope);
+    if (peer)
+        peer->fd = message->fd;
     node->last_heard = peer;
-    return peer;
+    *out = peer;
+    return SC_OK;
 }
 
 void sc_node_receive(sc_node *node, sc_peer *peer, sc_incoming *message)
@@ -238,8 +256,9 @@ void sc_node_receive(sc_node *node, sc_peer *peer, sc_incoming *message)
     if (status == SC_OK || odd_version) {
         char why[256]; /* meeting a peer may set another message */
         snprintf(why, sizeof why, "%s", odd_version ? sc_status_message() : "");
-        if (!peer)
-            peer = sender(node, message, envelope);
+        sc_status found = peer ? SC_OK : find_sender(node, message, envelope, &peer);
+        if (found != SC_OK)
+            status = found;
         if (peer) {
             peer->refs++; /* a callback may drop it */
             peer->heard_ns = sc_node_now(node);
@@ -250,6 +269,7 @@ void sc_node_receive(sc_node *node, sc_peer *peer, sc_incoming *message)
             sc_peer_unref(peer);
         }
     }
+    node->counters.odd_versions += odd_version;
     if (status != SC_OK) {
         node->counters.rejected++;
         SC_DEBUG("%s: rejected a message: %s", node->name, sc_status_message());
