@@ -2,137 +2,7 @@
  * once, in both directions. */
 #include "node_fixture.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-/* ---- a TCP proxy that lives in the test's own loop ----------------------------------------------------------------- */
-
-enum { MAX_WIRES = 32, WIRE_BYTES = 1 << 16 };
-
-/* One direction of a connection. */
-typedef struct wire {
-    int from, to;
-    size_t begin, end;
-    unsigned char bytes[WIRE_BYTES];
-} wire;
-
-typedef struct proxy {
-    int listener, port, target;
-    wire *wires[MAX_WIRES];
-    int n_wires;
-    uint64_t carried;   /* bytes, in all */
-    uint64_t cut_after; /* cut when so many have been carried; 0: never */
-    int n_cuts;
-} proxy;
-
-static int tcp(void)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    return fd;
-}
-
-static struct sockaddr_in local(int port)
-{
-    return (struct sockaddr_in){
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-}
-
-static void proxy_open(proxy *self, const char *target)
-{
-    *self = (proxy){.target = atoi(strrchr(target, ':') + 1)};
-    self->listener = tcp();
-    struct sockaddr_in address = local(0);
-    socklen_t bytes = sizeof address;
-    assert_int_equal(bind(self->listener, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(listen(self->listener, 16), 0);
-    assert_int_equal(getsockname(self->listener, (struct sockaddr *)&address, &bytes), 0);
-    self->port = ntohs(address.sin_port);
-}
-
-/* All connections go; what they carried is lost. */
-static void proxy_cut(proxy *self)
-{
-    for (int i = 0; i < self->n_wires; i += 2) {
-        struct linger hard = {.l_onoff = 1}; /* a reset: what the kernel still holds is lost too */
-        setsockopt(self->wires[i]->from, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
-        setsockopt(self->wires[i]->to, SOL_SOCKET, SO_LINGER, &hard, sizeof hard);
-        close(self->wires[i]->from);
-        close(self->wires[i]->to);
-    }
-    for (int i = 0; i < self->n_wires; i++)
-        free(self->wires[i]);
-    self->n_cuts += self->n_wires > 0;
-    self->n_wires = 0;
-}
-
-static void proxy_close(proxy *self)
-{
-    proxy_cut(self);
-    close(self->listener);
-}
-
-static void proxy_accept(proxy *self)
-{
-    int near = accept4(self->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (near < 0)
-        return;
-    assert_true(self->n_wires + 2 <= MAX_WIRES);
-    int far = tcp();
-    struct sockaddr_in address = local(self->target);
-    assert_true(connect(far, (struct sockaddr *)&address, sizeof address) == 0 || errno == EINPROGRESS);
-    for (int i = 0; i < 2; i++) {
-        wire *one = malloc(sizeof *one);
-        assert_non_null(one);
-        one->from = i ? far : near;
-        one->to = i ? near : far;
-        one->begin = one->end = 0;
-        self->wires[self->n_wires++] = one;
-    }
-}
-
-/* Carries what there is; false if an end has closed. */
-static bool carry(proxy *self, wire *one)
-{
-    for (int turn = 0; turn < 16; turn++) {
-        if (one->begin == one->end) {
-            ssize_t n = read(one->from, one->bytes, sizeof one->bytes);
-            if (n == 0 || (n < 0 && errno != EAGAIN && errno != ENOTCONN))
-                return false;
-            if (n < 0)
-                return true;
-            one->begin = 0;
-            one->end = (size_t)n;
-        }
-        ssize_t n = send(one->to, one->bytes + one->begin, one->end - one->begin, MSG_NOSIGNAL);
-        if (n < 0)
-            return errno == EAGAIN || errno == ENOTCONN;
-        one->begin += (size_t)n;
-        self->carried += (uint64_t)n;
-    }
-    return true;
-}
-
-static void proxy_turn(proxy *self)
-{
-    proxy_accept(self);
-    for (int i = 0; i < self->n_wires; i++)
-        if (!carry(self, self->wires[i])) {
-            proxy_cut(self);
-            return;
-        }
-    if (self->cut_after > 0 && self->carried >= self->cut_after) {
-        proxy_cut(self);
-        self->cut_after = 0;
-    }
-}
+#include "tests/tools/fault_proxy.h"
 
 /* ---- a service that counts ----------------------------------------------------------------------------------------- */
 
@@ -181,7 +51,7 @@ enum { N_MICROBATCHES = 24, N_CALLS = 12, ELEMENTS = 100000 };
 typedef struct scene {
     side server, client;
     sc_peer *to_server, *to_client;
-    proxy proxy;
+    sc_fault_proxy *proxy;
     count at_server, at_client;
     outcome there[N_CALLS], back[N_CALLS];
 } scene;
@@ -197,11 +67,13 @@ static void open_scene(scene *self)
     assert_int_equal(sc_node_bind(self->server.node, "tcp://127.0.0.1:*", &bound), SC_OK);
     assert_int_equal(sc_node_serve(self->server.node, &service.base, &self->at_server), SC_OK);
     assert_int_equal(sc_node_serve(self->client.node, &service.base, &self->at_client), SC_OK);
-    proxy_open(&self->proxy, bound);
+    sc_clock clock = sc_clock_system();
+    assert_int_equal(sc_fault_proxy_new("127.0.0.1:0", bound + strlen("tcp://"), &clock, &self->proxy), SC_OK);
     char endpoint[64];
-    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", self->proxy.port);
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", sc_fault_proxy_port(self->proxy));
     assert_int_equal(sc_node_connect(self->client.node, endpoint, &self->to_server), SC_OK);
-    POLL_UNTIL_WITH(&self->server, &self->client, self->server.met && self->client.met, proxy_turn(&self->proxy));
+    POLL_UNTIL_WITH(&self->server, &self->client, self->server.met && self->client.met,
+                    sc_fault_proxy_turn(self->proxy));
     self->to_client = self->server.met;
 }
 
@@ -214,10 +86,10 @@ static void close_scene(scene *self)
     assert_int_equal(sc_peer_call(self->to_server, &stagecoach__v1__coordinator__descriptor, "Progress", &request.base,
                                   NULL, 0, 60000, keep_outcome, &last),
                      SC_OK);
-    POLL_UNTIL_WITH(&self->server, &self->client, last.n, proxy_turn(&self->proxy));
+    POLL_UNTIL_WITH(&self->server, &self->client, last.n, sc_fault_proxy_turn(self->proxy));
     side_close(&self->server);
     side_close(&self->client);
-    proxy_close(&self->proxy);
+    sc_fault_proxy_destroy(&self->proxy);
 }
 
 static void start_step(scene *self, bool expect)
@@ -289,9 +161,9 @@ static void a_cut_loses_nothing(bool expect)
         scene s;
         open_scene(&s);
         start_step(&s, expect);
-        s.proxy.cut_after = s.proxy.carried + eighth * total / 8 + 1;
-        POLL_UNTIL_WITH(&s.server, &s.client, finished(&s), proxy_turn(&s.proxy));
-        assert_int_equal(s.proxy.n_cuts, 1);
+        sc_fault_proxy_cut_after(s.proxy, eighth * total / 8 + 1);
+        POLL_UNTIL_WITH(&s.server, &s.client, finished(&s), sc_fault_proxy_turn(s.proxy));
+        assert_int_equal(sc_fault_proxy_count(s.proxy).resets, 1);
         check_once(&s);
         assert_int_equal(sc_node_count(s.server.node).rejected + sc_node_count(s.client.node).rejected, 0);
         close_scene(&s);
@@ -318,11 +190,13 @@ static void many_cuts_lose_nothing(void **state)
     start_step(&s, true);
     /* The gaps grow: a connection that never lives long enough for one tensor cannot make progress. */
     for (uint64_t gap = 300000; gap < 6000000; gap *= 2) {
-        s.proxy.cut_after = s.proxy.carried + gap;
-        POLL_UNTIL_WITH(&s.server, &s.client, s.proxy.cut_after == 0 || finished(&s), proxy_turn(&s.proxy));
+        uint64_t resets = sc_fault_proxy_count(s.proxy).resets;
+        sc_fault_proxy_cut_after(s.proxy, gap);
+        POLL_UNTIL_WITH(&s.server, &s.client, sc_fault_proxy_count(s.proxy).resets > resets || finished(&s),
+                        sc_fault_proxy_turn(s.proxy));
     }
-    POLL_UNTIL_WITH(&s.server, &s.client, finished(&s), proxy_turn(&s.proxy));
-    assert_true(s.proxy.n_cuts >= 3);
+    POLL_UNTIL_WITH(&s.server, &s.client, finished(&s), sc_fault_proxy_turn(s.proxy));
+    assert_true(sc_fault_proxy_count(s.proxy).resets >= 3);
     check_once(&s);
     assert_int_equal(s.server.n_met, 1); /* a cut is not a restart */
     assert_int_equal(s.client.n_met, 1);
@@ -334,9 +208,9 @@ static void what_is_said_while_cut_off_is_said_later(void **state)
     (void)state;
     scene s;
     open_scene(&s);
-    proxy_cut(&s.proxy);
+    sc_fault_proxy_reset(s.proxy);
     start_step(&s, false);
-    POLL_UNTIL_WITH(&s.server, &s.client, finished(&s), proxy_turn(&s.proxy));
+    POLL_UNTIL_WITH(&s.server, &s.client, finished(&s), sc_fault_proxy_turn(s.proxy));
     check_once(&s);
     close_scene(&s);
 }
