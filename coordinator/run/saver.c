@@ -11,7 +11,7 @@
 #define SC_LOG_SUBSYSTEM "saver"
 
 enum {
-    PIECE_BYTES = 4 << 20, /* as a parameter's stream */
+    PIECE_BYTES = 1 << 20, /* as a parameter's stream */
     WINDOW = 2,            /* calls in flight to each worker: training's messages share the connection */
     MAX_QUEUED = 64 << 20, /* bytes that may wait for a slow disk before no more are asked for */
     MAX_ATTEMPTS = 2,      /* a second one writes to other files: what an fsync has failed for is lost */

@@ -37,6 +37,10 @@ sc_status sc_peer_call(sc_peer *self, const ProtobufCServiceDescriptor *service,
 
 void sc_peer_send_call(sc_peer *self, sc_made_call *call)
 {
+    if (call->payload && call->n_sent > 0 && call->connection == self->connections) {
+        sc_made_call_sent(call, sc_node_now(self->node), self->node->resend_ns);
+        return; /* it is on its way */
+    }
     char method[SC_FRAME_TEXT_BYTES + 1];
     snprintf(method, sizeof method, "%s/%s", call->service->name, call->method->name);
     Stagecoach__V1__Request request = STAGECOACH__V1__REQUEST__INIT;
@@ -49,8 +53,11 @@ void sc_peer_send_call(sc_peer *self, sc_made_call *call)
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
     envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_REQUEST;
     envelope.request = &request;
-    if (sc_peer_put(self, &envelope, call->request, call->request_bytes, call->payload) && call->n_sent++ > 0)
-        self->node->counters.repeated++;
+    if (sc_peer_put(self, &envelope, call->request, call->request_bytes, call->payload)) {
+        call->connection = self->connections;
+        if (call->n_sent++ > 0)
+            self->node->counters.repeated++;
+    }
     sc_made_call_sent(call, sc_node_now(self->node), self->node->resend_ns);
 }
 
@@ -63,8 +70,9 @@ void sc_peer_end_call(sc_peer *self, sc_made_call *call, const sc_result *result
 
 /* Takes frame `frame` as the payload, if the message has it. False, with the message rejected, if it is not what its
  * hash says. */
-static bool take_payload(sc_node *node, sc_incoming *message, size_t frame, uint64_t xxh3, sc_buffer **out)
+static bool take_payload(sc_peer *peer, sc_incoming *message, size_t frame, uint64_t xxh3, sc_buffer **out)
 {
+    sc_node *node = peer->node;
     *out = NULL;
     if (message->n_frames <= frame)
         return true;
@@ -76,6 +84,7 @@ static bool take_payload(sc_node *node, sc_incoming *message, size_t frame, uint
     SC_DEBUG("%s: a payload of a call came damaged; it will be sent again", node->name);
     sc_buffer_unref(out);
     node->counters.rejected++;
+    sc_peer_distrust(peer);
     return false;
 }
 
@@ -84,7 +93,7 @@ void sc_peer_take_reply(sc_peer *self, const Stagecoach__V1__Reply *reply, sc_in
     sc_node *node = self->node;
     sc_made_call *call = sc_made_calls_find(&self->made, reply->call_id);
     sc_buffer *payload = NULL;
-    if (!call || !take_payload(node, message, 2, reply->payload_xxh3, &payload))
+    if (!call || !take_payload(self, message, 2, reply->payload_xxh3, &payload))
         return; /* late or repeated; or the next repetition of the request brings it again */
     ProtobufCMessage *unpacked = NULL;
     sc_result result = {.status = sc_status_from_number(reply->status), .message = reply->message, .payload = payload};
@@ -110,7 +119,7 @@ void sc_peer_take_reply(sc_peer *self, const Stagecoach__V1__Reply *reply, sc_in
 
 /* ---- served -------------------------------------------------------------------------------------------------------- */
 
-static void send_reply(sc_peer *peer, const sc_served_call *call)
+static void send_reply(sc_peer *peer, sc_served_call *call)
 {
     Stagecoach__V1__Reply reply = STAGECOACH__V1__REPLY__INIT;
     reply.call_id = call->id;
@@ -121,7 +130,8 @@ static void send_reply(sc_peer *peer, const sc_served_call *call)
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
     envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_REPLY;
     envelope.reply = &reply;
-    sc_peer_put(peer, &envelope, call->reply, call->reply_bytes, call->payload);
+    if (sc_peer_put(peer, &envelope, call->reply, call->reply_bytes, call->payload))
+        call->connection = peer->connections;
 }
 
 static void refuse(sc_peer *peer, uint64_t call_id, sc_status status, const char *message)
@@ -137,7 +147,7 @@ static void answer(sc_call *call, sc_status status, const char *message, const P
     sc_peer *peer = call->peer;
     sc_buffer *payload = call->reply_payload;
     call->reply_payload = NULL;
-    const sc_served_call *served = sc_served_calls_answer(&peer->served, call->id, status, message, reply, payload);
+    sc_served_call *served = sc_served_calls_answer(&peer->served, call->id, status, message, reply, payload);
     if (served)
         send_reply(peer, served);
     sc_call_destroy(call);
@@ -195,7 +205,7 @@ static bool admit(sc_peer *self, const Stagecoach__V1__Request *request)
     sc_served_call *known = sc_served_calls_find(&self->served, request->call_id);
     if (known && known->let_go)
         refuse(self, request->call_id, SC_ABORTED, "the call was carried out, but its reply is no longer kept");
-    else if (known && known->answered)
+    else if (known && known->answered && (!known->payload || known->connection != self->connections))
         send_reply(self, known);
     if (known) {
         node->counters.repeated += known->answered;
@@ -216,7 +226,7 @@ void sc_peer_take_request(sc_peer *self, const Stagecoach__V1__Request *request,
 {
     sc_node *node = self->node;
     sc_buffer *payload = NULL;
-    if (!admit(self, request) || !take_payload(node, message, 2, request->payload_xxh3, &payload))
+    if (!admit(self, request) || !take_payload(self, message, 2, request->payload_xxh3, &payload))
         return;
     const sc_offer *offer;
     unsigned index;

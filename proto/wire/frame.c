@@ -88,6 +88,8 @@ static sc_status check(const sc_envelope *envelope)
         return check_names("Ack", envelope->ack->n_names, envelope->ack->names);
     case STAGECOACH__V1__ENVELOPE__BODY_RESEND:
         return check_names("Resend", envelope->resend->n_names, envelope->resend->names);
+    case STAGECOACH__V1__ENVELOPE__BODY_SENT:
+        return check_names("Sent", envelope->sent->n_names, envelope->sent->names);
     default:
         return SC_FAIL(SC_INVALID, "a header without a body");
     }

@@ -9,7 +9,7 @@
  *
  *     Hello     1 frame     the first message on a connection, from the connecting side; answered by the other
  *     Request   2 or 3      Reply   2 or 3, or 1 if its status is not OK
- *     Tensor    2           Ack, Resend   1
+ *     Tensor    2           Ack, Resend, Sent   1
  *
  * On a ROUTER socket the peer's routing id comes before frame 0; it is libzmq's affair and no part of the message.
  *

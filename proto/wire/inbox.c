@@ -51,6 +51,12 @@ sc_arrival sc_inbox_arrive(sc_inbox *self, const sc_tensor_name *name)
     return SC_ARRIVAL_NEW;
 }
 
+bool sc_inbox_lacks(const sc_inbox *self, const sc_tensor_name *name)
+{
+    const inbox_entry *entry = sc_name_table_find(&self->names, name);
+    return entry && !entry->seen;
+}
+
 size_t sc_inbox_due(sc_inbox *self, uint64_t now_ns, uint64_t resend_ns, sc_tensor_name *names, size_t max)
 {
     if (now_ns < self->next_ns)

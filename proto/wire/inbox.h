@@ -27,6 +27,8 @@ void sc_inbox_clear(sc_inbox *self);
 void sc_inbox_expect(sc_inbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns);
 /* A tensor has come: only one that is SC_ARRIVAL_NEW may be delivered; one that is SC_ARRIVAL_FULL is not acknowledged. */
 sc_arrival sc_inbox_arrive(sc_inbox *self, const sc_tensor_name *name);
+/* Whether it is awaited and has not come. */
+bool sc_inbox_lacks(const sc_inbox *self, const sc_tensor_name *name);
 /* Writes up to `max` names that are due and puts off their next time; returns how many. */
 size_t sc_inbox_due(sc_inbox *self, uint64_t now_ns, uint64_t resend_ns, sc_tensor_name *names, size_t max);
 /* A new connection: all that is awaited is due. */

@@ -56,9 +56,14 @@ sc_status sc_link_new(int type, const sc_node_options *options, const sc_link_ke
     int64_t largest = (int64_t)options->max_message_bytes;
     zmq_setsockopt(zsock_resolve(socket), ZMQ_MAXMSGSIZE, &largest, sizeof largest);
     if (options->heartbeat_ms > 0) {
-        zsock_set_heartbeat_ivl(socket, (int)options->heartbeat_ms);
-        zsock_set_heartbeat_timeout(socket, (int)options->heartbeat_ms * 4);
-        zsock_set_heartbeat_ttl(socket, (int)options->heartbeat_ms * 4);
+        /* The kernel's heartbeats, not ZMTP's: those wait behind the messages before them, and would close a slow
+         * connection in the middle of a large message, each time again. */
+        int seconds = (int)(options->heartbeat_ms + 999) / 1000, longest_ms = (int)options->heartbeat_ms * 4;
+        zsock_set_tcp_keepalive(socket, 1);
+        zsock_set_tcp_keepalive_idle(socket, seconds);
+        zsock_set_tcp_keepalive_intvl(socket, seconds);
+        zsock_set_tcp_keepalive_cnt(socket, 3);
+        zmq_setsockopt(zsock_resolve(socket), ZMQ_TCP_MAXRT, &longest_ms, sizeof longest_ms);
     }
     if (type == ZMQ_ROUTER) {
         zsock_set_backlog(socket, BACKLOG);

@@ -101,8 +101,9 @@ typedef struct sc_node_options {
     sc_clock clock;
     uint64_t run;       /* tensors of another run are rejected; 0 accepts any until sc_node_set_run */
     uint32_t resend_ms; /* see above; not 0 */
-    /* ZMTP heartbeats; a connection on which nothing is completed for four of them is closed, so four must be longer than
-     * the largest message takes. 0: none. */
+    /* TCP's: after so long without traffic the kernel asks whether the other end is there. A connection on which it acknowledges
+     * nothing for four of them (a second each at least) is closed: a network fell silent. However long a message takes on a slow
+     * one, it is not. 0: none. */
     uint32_t heartbeat_ms;
     uint64_t max_message_bytes; /* ZMQ_MAXMSGSIZE: a longer frame costs its sender the connection */
     void *context;              /* for the callbacks */

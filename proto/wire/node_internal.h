@@ -48,6 +48,8 @@ struct sc_peer {
     bool introduced;          /* DEALER: Hello was answered on this connection */
     uint64_t hello_ns;        /* DEALER: when to say Hello again, if not introduced */
     uint64_t reintroduced_ns; /* when it last wanted to know who we are */
+    uint64_t connections;     /* that have stood so far: what was sent over another one may be lost */
+    bool distrusted;          /* something came damaged: both sides are to repeat what matters */
     uint64_t retry_ns;        /* pending tensors could not be sent: try again then */
 
     sc_made_calls made;
@@ -115,6 +117,12 @@ bool sc_peer_put(sc_peer *peer, sc_envelope *header, const void *body, size_t bo
 void sc_peer_hello(sc_peer *peer, bool reply_wanted);
 /* A connection stands, anew: what may be lost is sent and asked for again. */
 void sc_peer_reconnected(sc_peer *peer);
+/* Something came damaged: as after a reconnect, but not more often than each resend_ns. */
+void sc_peer_distrust(sc_peer *peer);
+/* What the other side says of tensors: Ack, Resend, Sent. */
+typedef enum sc_naming { SC_NAMING_ACK, SC_NAMING_RESEND, SC_NAMING_LOST, SC_NAMING_SENT } sc_naming;
+/* At most SC_PEER_MAX_ACKS. */
+bool sc_peer_send_names(sc_peer *peer, sc_naming naming, const sc_tensor_name *names, size_t n);
 /* The connection is gone; the node's next turn tells. */
 void sc_peer_disconnected(sc_peer *peer);
 /* Sends what is pending, due or gathered; ends calls whose deadline has passed. */

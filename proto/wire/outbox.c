@@ -86,6 +86,12 @@ static void make_pending(sc_outbox *self, sc_kept_tensor *tensor)
     tensor->pending = true;
 }
 
+bool sc_outbox_has_sent(const sc_outbox *self, const sc_tensor_name *name)
+{
+    const outbox_entry *entry = sc_name_table_find(&self->names, name);
+    return entry && !entry->tensor->pending;
+}
+
 void sc_outbox_ask(sc_outbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns)
 {
     outbox_entry *entry = sc_name_table_find(&self->names, name);

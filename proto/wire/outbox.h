@@ -37,8 +37,10 @@ sc_status sc_outbox_put(sc_outbox *self, const sc_tensor_name *name, sc_dtype dt
 /* It has been handed to libzmq. */
 void sc_outbox_sent(sc_outbox *self, sc_kept_tensor *tensor, uint64_t now_ns);
 void sc_outbox_acknowledge(sc_outbox *self, const sc_tensor_name *name);
-/* The peer asks for a tensor: it becomes pending, unless it is not here or was sent within the last resend_ns over the
- * same connection, and so is still on its way. */
+/* Whether it is kept, and has been handed to libzmq on the present connection. */
+bool sc_outbox_has_sent(const sc_outbox *self, const sc_tensor_name *name);
+/* The peer has lost a tensor: it becomes pending, unless it is not here or was sent within the last resend_ns over the
+ * same connection, and so is on its way again. */
 void sc_outbox_ask(sc_outbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns);
 /* A new connection: all are pending. */
 void sc_outbox_reconnected(sc_outbox *self);

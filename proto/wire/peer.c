@@ -291,7 +291,7 @@ void sc_peer_expect(sc_peer *self, const sc_tensor_name *name)
     sc_inbox_expect(&self->inbox, name, sc_node_now(self->node), self->node->resend_ns);
 }
 
-static bool send_names(sc_peer *self, bool ask, const sc_tensor_name *names, size_t n)
+bool sc_peer_send_names(sc_peer *self, sc_naming naming, const sc_tensor_name *names, size_t n)
 {
     Stagecoach__V1__TensorName written[SC_PEER_MAX_ACKS], *pointers[SC_PEER_MAX_ACKS];
     for (size_t i = 0; i < n; i++) {
@@ -300,17 +300,29 @@ static bool send_names(sc_peer *self, bool ask, const sc_tensor_name *names, siz
     }
     Stagecoach__V1__Ack ack = STAGECOACH__V1__ACK__INIT;
     Stagecoach__V1__Resend resend = STAGECOACH__V1__RESEND__INIT;
+    Stagecoach__V1__Sent sent = STAGECOACH__V1__SENT__INIT;
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
-    if (ask) {
-        resend.n_names = n;
-        resend.names = pointers;
-        envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_RESEND;
-        envelope.resend = &resend;
-    } else {
+    switch (naming) {
+    case SC_NAMING_ACK:
         ack.n_names = n;
         ack.names = pointers;
         envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_ACK;
         envelope.ack = &ack;
+        break;
+    case SC_NAMING_RESEND:
+    case SC_NAMING_LOST:
+        resend.n_names = n;
+        resend.names = pointers;
+        resend.lost = naming == SC_NAMING_LOST;
+        envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_RESEND;
+        envelope.resend = &resend;
+        break;
+    case SC_NAMING_SENT:
+        sent.n_names = n;
+        sent.names = pointers;
+        envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_SENT;
+        envelope.sent = &sent;
+        break;
     }
     return sc_peer_put(self, &envelope, NULL, 0, NULL);
 }
@@ -319,7 +331,7 @@ static bool send_names(sc_peer *self, bool ask, const sc_tensor_name *names, siz
 void sc_peer_flush_acks(sc_peer *self)
 {
     if (self->n_acks > 0)
-        send_names(self, false, self->acks, self->n_acks);
+        sc_peer_send_names(self, SC_NAMING_ACK, self->acks, self->n_acks);
     self->n_acks = 0;
 }
 
@@ -328,7 +340,7 @@ static void ask(sc_peer *self, uint64_t now_ns)
     sc_tensor_name names[SC_PEER_MAX_ACKS];
     for (;;) {
         size_t n = sc_inbox_due(&self->inbox, now_ns, self->node->resend_ns, names, SC_PEER_MAX_ACKS);
-        if (n == 0 || !send_names(self, true, names, n))
+        if (n == 0 || !sc_peer_send_names(self, SC_NAMING_RESEND, names, n))
             return;
         self->node->counters.resends += n;
     }
@@ -341,10 +353,32 @@ void sc_peer_reconnected(sc_peer *self)
     uint64_t now_ns = sc_node_now(self->node);
     self->connected = true;
     self->lost = false;
+    self->connections++;
     self->retry_ns = 0;
     sc_outbox_reconnected(&self->outbox);
     sc_inbox_reconnected(&self->inbox, now_ns, self->node->resend_ns);
     sc_made_calls_reconnected(&self->made, now_ns);
+}
+
+void sc_peer_distrust(sc_peer *self)
+{
+    self->distrusted = true;
+}
+
+/* What is kept here is sent again, and the other side does the same: to whoever was connected to, this is a reconnect as
+ * any other, and whoever connected is asked to introduce itself. */
+static void start_over(sc_peer *self, uint64_t now_ns)
+{
+    self->distrusted = false;
+    self->reintroduced_ns = now_ns;
+    if (self->endpoint) {
+        self->connection++;
+        self->introduced = false;
+        self->hello_ns = 0;
+    } else {
+        sc_peer_hello(self, true);
+    }
+    sc_peer_reconnected(self);
 }
 
 void sc_peer_disconnected(sc_peer *self)
@@ -375,6 +409,8 @@ void sc_peer_tick(sc_peer *self)
     expire(self, now_ns);
     if (self->dead || !self->connected)
         return;
+    if (self->distrusted && now_ns - self->reintroduced_ns >= self->node->resend_ns)
+        start_over(self, now_ns);
     if (self->endpoint && !self->introduced && self->hello_ns <= now_ns) {
         sc_peer_hello(self, true);
         self->hello_ns = now_ns + self->node->resend_ns;
@@ -404,5 +440,7 @@ uint64_t sc_peer_next_ns(const sc_peer *self)
         next_ns = smaller(next_ns, self->hello_ns);
     if (self->outbox.n_pending > 0)
         next_ns = smaller(next_ns, self->retry_ns);
+    if (self->distrusted)
+        next_ns = smaller(next_ns, self->reintroduced_ns + self->node->resend_ns);
     return next_ns;
 }

@@ -172,16 +172,59 @@ static sc_status take_tensor(sc_peer *peer, const Stagecoach__V1__TensorHeader *
     return SC_OK;
 }
 
-static sc_status take_names(sc_peer *peer, bool ask, size_t n, Stagecoach__V1__TensorName *const *names)
+/* Names gathered for an answer, sent whenever they are as many as one message takes. */
+typedef struct answer {
+    sc_peer *peer;
+    sc_naming naming;
+    sc_tensor_name names[SC_PEER_MAX_ACKS];
+    size_t n;
+} answer;
+
+static void answer_flush(answer *self)
 {
+    if (self->n > 0)
+        sc_peer_send_names(self->peer, self->naming, self->names, self->n);
+    self->n = 0;
+}
+
+static void answer_add(answer *self, const sc_tensor_name *name)
+{
+    if (self->n == SC_PEER_MAX_ACKS)
+        answer_flush(self);
+    self->names[self->n++] = *name;
+}
+
+/* A name in an Ack, a Resend or a Sent. What is waited for here and was not before the Sent is lost; what is waited for there
+ * and has been sent may be on its way, and is repeated only if the other side knows that it is not. */
+static void take_name(sc_peer *peer, sc_naming naming, const sc_tensor_name *name, answer *reply)
+{
+    switch (naming) {
+    case SC_NAMING_ACK:
+        sc_outbox_acknowledge(&peer->outbox, name);
+        break;
+    case SC_NAMING_RESEND:
+        if (sc_outbox_has_sent(&peer->outbox, name))
+            answer_add(reply, name);
+        break;
+    case SC_NAMING_LOST:
+        sc_outbox_ask(&peer->outbox, name, sc_node_now(peer->node), peer->node->resend_ns);
+        break;
+    case SC_NAMING_SENT:
+        if (sc_inbox_lacks(&peer->inbox, name))
+            answer_add(reply, name);
+        break;
+    }
+}
+
+static sc_status take_names(sc_peer *peer, sc_naming naming, size_t n, Stagecoach__V1__TensorName *const *names)
+{
+    answer reply = {.peer = peer, .naming = naming == SC_NAMING_SENT ? SC_NAMING_LOST : SC_NAMING_SENT};
     for (size_t i = 0; i < n; i++) {
         sc_tensor_name name;
         SC_TRY(sc_frame_read_name(names[i], &name));
-        if (ask)
-            sc_outbox_ask(&peer->outbox, &name, sc_node_now(peer->node), peer->node->resend_ns);
-        else
-            sc_outbox_acknowledge(&peer->outbox, &name);
+        take_name(peer, naming, &name, &reply);
     }
+    answer_flush(&reply);
     return SC_OK;
 }
 
@@ -202,9 +245,12 @@ static sc_status dispatch(sc_peer *peer, const sc_envelope *envelope, sc_incomin
     case STAGECOACH__V1__ENVELOPE__BODY_TENSOR:
         return take_tensor(peer, envelope->tensor, message);
     case STAGECOACH__V1__ENVELOPE__BODY_ACK:
-        return take_names(peer, false, envelope->ack->n_names, envelope->ack->names);
+        return take_names(peer, SC_NAMING_ACK, envelope->ack->n_names, envelope->ack->names);
     case STAGECOACH__V1__ENVELOPE__BODY_RESEND:
-        return take_names(peer, true, envelope->resend->n_names, envelope->resend->names);
+        return take_names(peer, envelope->resend->lost ? SC_NAMING_LOST : SC_NAMING_RESEND, envelope->resend->n_names,
+                          envelope->resend->names);
+    case STAGECOACH__V1__ENVELOPE__BODY_SENT:
+        return take_names(peer, SC_NAMING_SENT, envelope->sent->n_names, envelope->sent->names);
     default:
         return SC_FAIL(SC_INVALID, "a header without a body");
     }

@@ -3,7 +3,9 @@
  *
  * A call that is made     waiting --reply | deadline | peer lost--> ended (its `done` runs once)
  *                         While it waits its request is sent again when due: after resend_ns, then after twice the wait
- *                         each time, up to eight times it; at once after a reconnect.
+ *                         each time, up to eight times it; at once after a reconnect. One with a payload is sent once
+ *                         over each connection, which loses nothing while it stands, and so is a reply with one: on a
+ *                         slow connection they would only queue behind themselves.
  * A call that is served   open --answer--> answered --a request with a higher done_below--> forgotten
  *                         A repetition of an open call is ignored, of an answered one gets the same reply. */
 #ifndef SC_RPC_H
@@ -31,6 +33,7 @@ typedef struct sc_made_call {
     uint32_t deadline_ms;
     uint64_t deadline_ns, next_ns, wait_ns;
     uint32_t n_sent;
+    uint64_t connection; /* of the peer's, that it was sent over the last time */
     sc_result_fn done;
     void *context;
 } sc_made_call;
@@ -67,6 +70,7 @@ typedef struct sc_served_call {
     size_t reply_bytes;
     sc_buffer *payload;
     uint64_t payload_xxh3;
+    uint64_t connection; /* of the peer's, that the reply was sent over the last time */
 } sc_served_call;
 
 typedef struct sc_served_calls {

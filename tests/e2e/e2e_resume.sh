@@ -4,10 +4,6 @@
 write_config
 steps=(--set train.steps=240 --set checkpoint.every=7 --set train.eval_every=40)
 expect 0 stagecoach train config.yaml "${steps[@]}" --workers 2 --run-dir straight
-numbers_by_step() {
-  grep -oE '"event":"(step|eval)".*' "$1/events.jsonl" | sed -E 's/"time":"[^"]*",//; s/,"lr".*//' | tac | awk -F, '!seen[$1 $2]++' | sort
-}
-
 steps_logged() { cat broken/events.jsonl 2>/dev/null | grep -c '"event":"step"' || true; }
 
 RANDOM=${SEED:=$$}

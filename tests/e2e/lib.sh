@@ -35,6 +35,18 @@ numbers() {
   grep -oE '"(event":"(step|eval)|step|loss|grad_norm)"?:[^,}]*' "$1/events.jsonl"
 }
 
+# The same, each step and evaluation once: of a step that was repeated, the last time.
+numbers_by_step() {
+  grep -oE '"event":"(step|eval)".*' "$1/events.jsonl" | sed -E 's/"time":"[^"]*",//; s/,"lr".*//' | tac |
+    awk -F, '!seen[$1 $2]++' | sort
+}
+
+# Both runs' losses, and the weights that they ended with, are the same bytes.
+same_bits() {
+  diff <(numbers_by_step "$1") <(numbers_by_step "$2") || fail "the losses of $2 differ from those of $1"
+  cmp "$1/final/model.safetensors" "$2/final/model.safetensors" || fail "the weights of $2 differ from those of $1"
+}
+
 # The bytes of a safetensors file's tensors, behind the header.
 tensors() {
   tail -c +"$((9 + $(od -An -t u8 -N 8 "$1")))" "$1"

@@ -56,12 +56,14 @@ typedef struct scene {
     outcome there[N_CALLS], back[N_CALLS];
 } scene;
 
-static void open_scene(scene *self)
+static void open_scene_with(scene *self, uint32_t heartbeat_ms)
 {
     *self = (scene){0};
     sc_node_options options = side_options(&self->server, "server");
+    options.heartbeat_ms = heartbeat_ms;
     side_open(&self->server, &options);
     options = side_options(&self->client, "client");
+    options.heartbeat_ms = heartbeat_ms;
     side_open(&self->client, &options);
     const char *bound;
     assert_int_equal(sc_node_bind(self->server.node, "tcp://127.0.0.1:*", &bound), SC_OK);
@@ -75,6 +77,11 @@ static void open_scene(scene *self)
     POLL_UNTIL_WITH(&self->server, &self->client, self->server.met && self->client.met,
                     sc_fault_proxy_turn(self->proxy));
     self->to_client = self->server.met;
+}
+
+static void open_scene(scene *self)
+{
+    open_scene_with(self, 1000);
 }
 
 /* A call goes behind all that was said before, and so does its reply: after it nothing is under way. (libzmq 4.3.4 leaks the
@@ -215,6 +222,42 @@ static void what_is_said_while_cut_off_is_said_later(void **state)
     close_scene(&s);
 }
 
+/* A message that takes longer than four heartbeats, and many times resend_ms, is neither cut off nor sent twice. */
+static void a_slow_link_takes_time_and_nothing_else(void **state)
+{
+    enum { LARGE = 2000000, CALL = 1000000, BYTES_PER_SECOND = 8000000 };
+    (void)state;
+    scene s;
+    open_scene_with(&s, 100);
+    sc_fault_proxy_slow(s.proxy, BYTES_PER_SECOND, 20);
+    sc_buffer *payload = floats(LARGE, 3);
+    sc_tensor_name name = name_of(0, 1, 0);
+    outcome there = {0}, back = {0};
+    Stagecoach__V1__JoinRequest request = STAGECOACH__V1__JOIN_REQUEST__INIT;
+    const ProtobufCServiceDescriptor *coordinator = &stagecoach__v1__coordinator__descriptor;
+    sc_peer *peers[] = {s.to_server, s.to_client};
+    for (int i = 0; i < 2; i++) {
+        sc_peer_expect(peers[i], &name);
+        assert_int_equal(sc_peer_send(peers[i], &name, SC_F32, &SC_SHAPE(LARGE), payload), SC_OK);
+        assert_int_equal(sc_peer_call(peers[i], coordinator, "Join", &request.base, floats(CALL, 1), 0, 60000,
+                                      keep_outcome, i ? &back : &there),
+                         SC_OK);
+    }
+    sc_buffer_unref(&payload);
+    sc_clock clock = sc_clock_system();
+    uint64_t start_ns = sc_clock_ns(&clock);
+    POLL_UNTIL_WITH(&s.server, &s.client, there.n && back.n && s.server.n_tensors && s.client.n_tensors,
+                    sc_fault_proxy_turn(s.proxy));
+    /* The tensor, the request and the reply to the other side's; a tenth for the clock's grain. */
+    assert_true(sc_clock_seconds_since(&clock, start_ns) > 0.9 * 4 * (LARGE + 2.0 * CALL) / BYTES_PER_SECOND);
+    assert_int_equal(there.payload_bytes, 4 * CALL);
+    assert_int_equal(back.payload_bytes, 4 * CALL);
+    assert_int_equal(sc_fault_proxy_count(s.proxy).accepted, 1); /* the connection stood all the time */
+    assert_true(sc_fault_proxy_count(s.proxy).carried <
+                2.1 * 4 * (LARGE + 2 * CALL)); /* acknowledgements and headers */
+    close_scene(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +265,7 @@ int main(void)
         cmocka_unit_test(a_cut_loses_nothing_that_is_not_yet_expected),
         cmocka_unit_test(many_cuts_lose_nothing),
         cmocka_unit_test(what_is_said_while_cut_off_is_said_later),
+        cmocka_unit_test(a_slow_link_takes_time_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

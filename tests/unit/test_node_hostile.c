@@ -349,6 +349,37 @@ static void a_damaged_tensor_is_asked_for_again(void **state)
     close_scene(&s);
 }
 
+/* Over a connection that stands nothing is lost, so a payload is not sent twice of itself: whoever gets a damaged one asks
+ * the other to introduce itself, which repeats what matters. */
+static void after_a_damaged_payload_all_is_repeated(void **state)
+{
+    (void)state;
+    scene s;
+    open_scene(&s);
+    say_hello(&s, SC_PROTOCOL_VERSION);
+    sc_envelope *heard = hear(&s, STAGECOACH__V1__ENVELOPE__BODY_HELLO);
+    assert_false(heard->hello->reply_wanted);
+    sc_frame_free(&heard);
+    Stagecoach__V1__Request request = STAGECOACH__V1__REQUEST__INIT;
+    request.call_id = 5;
+    request.method = "stagecoach.v1.Coordinator/Join";
+    request.deadline_ms = 1000;
+    request.payload_xxh3 = 1234;
+    sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
+    envelope.protocol = SC_PROTOCOL_VERSION;
+    envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_REQUEST;
+    envelope.request = &request;
+    say_envelope(&s, &envelope, true);
+    say(&s, "", 0, true);
+    say(&s, "payload", 7, false);
+    heard = hear(&s, STAGECOACH__V1__ENVELOPE__BODY_HELLO);
+    assert_true(heard->hello->reply_wanted);
+    sc_frame_free(&heard);
+    assert_int_equal(rejected(&s), 1);
+    check_alive(&s);
+    close_scene(&s);
+}
+
 static void wrong_numbers_of_frames_are_rejected(void **state)
 {
     (void)state;
@@ -417,6 +448,7 @@ int main(void)
         cmocka_unit_test(raw_tcp_garbage_is_ignored),
         cmocka_unit_test(tensors_that_lie_are_rejected),
         cmocka_unit_test(a_damaged_tensor_is_asked_for_again),
+        cmocka_unit_test(after_a_damaged_payload_all_is_repeated),
         cmocka_unit_test(wrong_numbers_of_frames_are_rejected),
         cmocka_unit_test(an_oversize_frame_costs_the_connection_only),
         cmocka_unit_test(many_strangers_do_not_fill_the_memory),
