@@ -38,6 +38,8 @@ static const rule byte_level_rules[] = {
 /* As a post-processor or decoder it moves no id, whatever its settings. */
 static const rule idle_rules[] = {
     {"type", ANYTHING}, {"add_prefix_space", ANYTHING}, {"trim_offsets", ANYTHING}, {"use_regex", ANYTHING}};
+static const rule template_rules[] = {
+    {"type", ANYTHING}, {"single", ANYTHING}, {"pair", ANYTHING}, {"special_tokens", ANYTHING}};
 static const rule added_rules[] = {{"id", ANYTHING}, {"content", ANYTHING},    {"single_word", NO},  {"lstrip", NO},
                                    {"rstrip", NO},   {"normalized", ANYTHING}, {"special", ANYTHING}};
 #define N_RULES(rules) (sizeof(rules) / sizeof *(rules))
@@ -101,6 +103,22 @@ static sc_status check_idle(const json_t *file, const char *key)
     return check(part, key, idle_rules, N_RULES(idle_rules));
 }
 
+/* transformers 5 writes a template, too. It adds no token where one text is itself and nothing else; `pair` is for two. */
+static sc_status check_post_processor(const json_t *file)
+{
+    const json_t *part = json_object_get(file, "post_processor"), *single = json_object_get(part, "single");
+    const char *type = json_string_value(json_object_get(part, "type"));
+    if (!type || strcmp(type, "TemplateProcessing") != 0)
+        return check_idle(file, "post_processor");
+    SC_TRY(check(part, "post_processor", template_rules, N_RULES(template_rules)));
+    const char *text = json_string_value(json_object_get(json_object_get(json_array_get(single, 0), "Sequence"), "id"));
+    if (json_array_size(single) != 1 || !text || strcmp(text, "A") != 0)
+        return SC_FAIL(SC_INVALID,
+                       "post_processor: its template \"single\" adds tokens; supported is one that is the text "
+                       "alone, [{\"Sequence\": {\"id\": \"A\", ...}}]");
+    return SC_OK;
+}
+
 static sc_status check_parts(const json_t *file)
 {
     SC_TRY(check(file, "the file", file_rules, N_RULES(file_rules)));
@@ -111,7 +129,7 @@ static sc_status check_parts(const json_t *file)
     SC_TRY(check(words, "pre_tokenizer", byte_level_rules, N_RULES(byte_level_rules)));
     if (!json_object_get(words, "add_prefix_space"))
         return SC_FAIL(SC_INVALID, "pre_tokenizer: \"add_prefix_space\" is missing; allowed: false");
-    SC_TRY(check_idle(file, "post_processor"));
+    SC_TRY(check_post_processor(file));
     return check_idle(file, "decoder");
 }
 

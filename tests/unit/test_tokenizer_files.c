@@ -195,7 +195,16 @@ static void what_would_change_the_tokens_is_refused_by_name(void **state)
         {"pre_tokenizer.add_prefix_space", "true", "pre_tokenizer: \"add_prefix_space\" would change"},
         {"pre_tokenizer.use_regex", "false", "pre_tokenizer: \"use_regex\" would change"},
         {"pre_tokenizer", "{\"type\":\"ByteLevel\"}", "\"add_prefix_space\" is missing"},
-        {"post_processor.type", "\"TemplateProcessing\"", "post_processor has the type \"TemplateProcessing\""},
+        {"post_processor.type", "\"BertProcessing\"", "post_processor has the type \"BertProcessing\""},
+        {"post_processor", "{\"type\":\"TemplateProcessing\"}", "its template \"single\" adds tokens"},
+        {"post_processor",
+         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<pad>\",\"type_id\":0}},"
+         "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]}",
+         "its template \"single\" adds tokens"},
+        {"post_processor",
+         "{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"<pad>\",\"type_id\":0}}]}",
+         "its template \"single\" adds tokens"},
+        {"post_processor", "{\"type\":\"TemplateProcessing\",\"surprise\":1}", "the key \"surprise\" is not known"},
         {"decoder.type", "\"WordPiece\"", "decoder has the type \"WordPiece\""},
         {"added_tokens.0.lstrip", "true", "added_tokens[0]: \"lstrip\" would change"},
         {"added_tokens.0.single_word", "true", "added_tokens[0]: \"single_word\" would change"},
@@ -212,6 +221,18 @@ static void what_would_change_the_tokens_is_refused_by_name(void **state)
     size_t n;
     int32_t *ids = encode(self, "ab<pad>abc<pad", 14, &n);
     const int32_t expected[] = {256, 258, 257, '<', 'p', 'a', 'd'};
+    assert_int_equal(n, 7);
+    assert_memory_equal(ids, expected, sizeof expected);
+    free(ids);
+    sc_tokenizer_destroy(&self);
+    json_t *of_transformers_5 = hugging_face();
+    set(of_transformers_5, "post_processor",
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{"
+        "\"Sequence\":"
+        "{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{}}");
+    write_json("tokenizer.json", of_transformers_5);
+    self = open_tokenizer(scratch_file("tokenizer.json"));
+    ids = encode(self, "ab<pad>abc<pad", 14, &n);
     assert_int_equal(n, 7);
     assert_memory_equal(ids, expected, sizeof expected);
     free(ids);
