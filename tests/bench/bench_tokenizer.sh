@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # GPT-2's tokenizer beside Hugging Face's tokenizers and tiktoken, one core each, alternating in one run:
 #   bench_tokenizer.sh [BIN [ROUNDS [TEXT...]]]
-# Prints, per text, the medians in MB/s of user and system time for the whole file, and the ratios. A text shorter than
-# 20 MB is repeated up to there. PYTHON names an interpreter that has PyPI's tokenizers and tiktoken (default python3);
+# Prints, per text, the median of each in millions of tokens a second of user and system time for the whole file, that of
+# stagecoach in MB/s, too, and the ratios. A text shorter than 20 MB is repeated up to there. PYTHON names an interpreter that has PyPI's tokenizers and tiktoken (default python3);
 # without one its column is "-". The vocabulary is that of tests/golden/vocab-gpt2.
 bin=${1:-build/release/bin}
 rounds=${2:-3}
@@ -20,7 +20,8 @@ ours() {
     awk -v bytes="$(stat -c %s "$work/text")" '{print bytes / 1e6 / ($1 + $2)}'
 }
 
-printf '%-18s %8s %11s %11s %9s %7s %7s\n' text MB stagecoach tokenizers tiktoken ratio ratio
+printf '%-18s %8s %8s %11s %11s %9s %7s %7s\n' '' '' MB/s 'M tokens/s' 'M tokens/s' 'M tok/s' ratio ratio \
+  text MB stagecoach stagecoach tokenizers tiktoken '' ''
 for text in "${texts[@]}"; do
   : >"$work/text"
   while [ "$(stat -c %s "$work/text")" -lt 20000000 ]; do cat "$text" >>"$work/text"; done
@@ -36,8 +37,10 @@ for text in "${texts[@]}"; do
   for rival in tokenizers tiktoken; do
     declare "$rival=$(grep -q -- - "$work/rate.$rival" && echo - || median <"$work/rate.$rival")"
   done
-  awk -v n="$(basename "$text")" -v mb="$(stat -c %s "$work/text")" -v s="$s" -v h="$tokenizers" -v t="$tiktoken" '
-    function of(x) { return x == "-" ? "-" : sprintf("%.1f", x) }
+  # ids are the same three times, two bytes each behind a header of 64
+  awk -v n="$(basename "$text")" -v bytes="$(stat -c %s "$work/text")" -v tokens="$((($(stat -c %s "$work/tokens") - 64) / 2))" \
+    -v s="$s" -v h="$tokenizers" -v t="$tiktoken" '
+    function of(x) { return x == "-" ? "-" : sprintf("%.2f", x * tokens / bytes) }
     function ratio(x) { return x == "-" ? "-" : sprintf("%.1f", s / x) }
-    BEGIN { printf "%-18s %8.1f %11.1f %11s %9s %7s %7s\n", n, mb / 1e6, s, of(h), of(t), ratio(h), ratio(t) }'
+    BEGIN { printf "%-18s %8.1f %8.1f %11s %11s %9s %7s %7s\n", n, bytes / 1e6, s, of(s), of(h), of(t), ratio(h), ratio(t) }'
 done

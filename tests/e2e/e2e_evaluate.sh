@@ -20,6 +20,10 @@ for options in '--workers 2' '--workers 5' '--threads 2' '--workers 3 --threads 
 done
 [ "$(loss --context 20)" != "$one" ] || fail "the context makes no difference"
 
+# a token file is the text that it was made from
+expect 0 stagecoach tokenize --tokenizer "$golden" text.txt --out text.tok
+[ "$(stagecoach evaluate "$golden" --data text.tok --json --workers 3 | cut -d, -f1)" = "$one" ] || fail "another loss of the token file"
+
 # a text for a person
 expect 0 stagecoach evaluate "$golden" --data text.txt --batch 3
 says out loss perplexity '19999 tokens in 625 windows of 32'

@@ -30,6 +30,13 @@ expect 0 stagecoach evaluate learned --data text.txt --json
 cp out evaluated
 expect 0 stagecoach evaluate learned-out --data text.txt --json
 [ "$(cut -d, -f1 out)" = "$(cut -d, -f1 evaluated)" ] || fail "the export has another loss than the run"
+# of an earlier step: what a run that ended there has
+sets=(--set train.learning_rate=0.001 --set train.lr_schedule=constant --set checkpoint.every=1)
+expect 0 stagecoach train init.yaml "${sets[@]}" --run-dir one
+expect 0 stagecoach train init.yaml "${sets[@]}" --set train.steps=2 --workers 3 --run-dir two
+expect 0 stagecoach export two --out two-out --step 1
+says out 'step 1'
+cmp one/final/model.safetensors two-out/model.safetensors || fail "the export of step 1 is not that step's weights"
 for type in bfloat16 float16; do
   expect 0 stagecoach export learned --out learned-$type --dtype $type
   says out $type

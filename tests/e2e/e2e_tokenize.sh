@@ -27,6 +27,14 @@ cmp plain.tok again.tok || fail "the run's tokenizer is another"
 expect 0 stagecoach generate from-tokens --prompt "ROMEO:" --tokens 5 --threads 1
 says out "ROMEO:"
 
+# Memory does not grow with the file. A sanitizer needs more address space than that, even for a short text.
+bounded() { (ulimit -v 60000 && exec stagecoach tokenize --tokenizer vocabulary --out bounded.tok "$1") >out 2>err; }
+if bounded a.txt; then
+  yes "The fox and the dog." 2>/dev/null | head -c 100000000 >long.txt || :
+  bounded long.txt || { cat err; fail "a text of $(stat -c %s long.txt) bytes needs more memory than one of $(stat -c %s a.txt)"; }
+  rm long.txt bounded.tok
+fi
+
 # Mistakes.
 expect 1 stagecoach train config.yaml --set data.tokenizer=byte --set data.train="[plain.tok]" --run-dir none
 says err "plain.tok: was made with another tokenizer"

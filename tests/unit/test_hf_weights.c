@@ -45,7 +45,7 @@ typedef struct variant {
     bool bare;           /* names without prefix */
     const char *without; /* part of the name of tensors to leave out */
     const char *wrong;   /* part of the name of tensors with another shape */
-    bool head, other_head, masks, both_names;
+    bool head, other_head, masks, both_names, unknown;
 } variant;
 
 static bool names(const char *part, const char *name)
@@ -59,6 +59,8 @@ static void add_extra(sc_safetensors_writer *out, const variant *v)
         assert_int_equal(sc_safetensors_writer_add(out, SC_HF_HEAD, v->dtype, &SC_SHAPE(5, 4)), SC_OK);
     if (v->masks)
         assert_int_equal(sc_safetensors_writer_add(out, "h.0.attn.bias", SC_U8, &SC_SHAPE(1, 1, 1, 2)), SC_OK);
+    if (v->unknown)
+        assert_int_equal(sc_safetensors_writer_add(out, "score.weight", SC_U8, &SC_SHAPE(0)), SC_OK);
     if (v->both_names)
         assert_int_equal(sc_safetensors_writer_add(out, "wte.weight", v->dtype, &SC_SHAPE(5, 4)), SC_OK);
 }
@@ -138,6 +140,26 @@ static void every_form_is_read(void **state)
         write_file("model.safetensors", &forms[i], 0, sc_model_n_params(&model));
         assert_weights(scratch_path, forms[i].dtype);
     }
+}
+
+/* What is passed over is told: masks for those who ask, what nobody knows as a warning. */
+static void surplus_tensors_are_listed(void **state)
+{
+    (void)state;
+    const variant v = {.dtype = SC_F32, .masks = true, .unknown = true};
+    write_file("model.safetensors", &v, 0, sc_model_n_params(&model));
+    sc_hf_weights *weights;
+    FILE *log = fopen(scratch_file("log"), "wb");
+    assert_non_null(log);
+    sc_log_init("info", false, fileno(log));
+    assert_int_equal(sc_hf_weights_open(scratch_path, &model, &weights), SC_OK);
+    sc_hf_weights_close(&weights);
+    sc_log_init("warn", false, STDERR_FILENO);
+    fclose(log);
+    char *text = scratch_read("log");
+    assert_non_null(strstr(text, "1 tensor passed over, causal masks, which the model makes itself: h.0.attn.bias"));
+    assert_non_null(strstr(text, "1 tensor passed over, which the model does not have: score.weight"));
+    free(text);
 }
 
 static void several_files_are_one_model(void **state)
@@ -291,9 +313,13 @@ int main(void)
 {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        EACH(every_form_is_read),          EACH(several_files_are_one_model),
-        EACH(wrong_weights_are_refused),   EACH(an_untied_head_has_its_own_matrix),
-        EACH(an_export_is_read_as_it_was), EACH(an_export_overwrites_nothing_and_leaves_nothing),
+        EACH(every_form_is_read),
+        EACH(surplus_tensors_are_listed),
+        EACH(several_files_are_one_model),
+        EACH(wrong_weights_are_refused),
+        EACH(an_untied_head_has_its_own_matrix),
+        EACH(an_export_is_read_as_it_was),
+        EACH(an_export_overwrites_nothing_and_leaves_nothing),
     };
     sc_log_init("warn", false, STDERR_FILENO);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,6 +242,16 @@ static void broken_lengths_are_refused(void **state)
     fclose(out);
     assert_refused("a header of 3 bytes in a file of 10");
 
+    /* The cap holds in a file that has so many bytes, too (with holes: it takes no room). */
+    write_raw("{}", 0);
+    const uint32_t over_the_cap = 100 * 1000 * 1000 + 1;
+    out = fopen(file, "r+b");
+    for (int i = 0; i < 4; i++)
+        putc((int)(over_the_cap >> (8 * i) & 0xFF), out);
+    fclose(out);
+    assert_int_equal(truncate(file, 8 + (off_t)over_the_cap), 0);
+    assert_refused("a header of 100000001 bytes in a file of 100000009 (at most 100000000 are allowed)");
+
     sc_safetensors *in;
     unlink(file);
     assert_int_equal(sc_safetensors_open(file, &in), SC_NOT_FOUND);
