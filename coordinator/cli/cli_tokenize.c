@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -99,6 +100,21 @@ typedef struct job {
     void *context;
 } job;
 
+static volatile sig_atomic_t stop_signal; /* 0: none came */
+
+static void on_stop(int number)
+{
+    stop_signal = number;
+}
+
+/* The first SIGINT or SIGTERM is looked for between pieces, so that no temporary file stays; a second one ends at once. */
+static void catch_signals(void)
+{
+    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+    sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGTERM, &stop, NULL);
+}
+
 static double megabytes_per_second(const job *self, uint64_t n_bytes)
 {
     const double seconds = sc_clock_seconds_since(&self->clock, self->start_ns);
@@ -127,6 +143,9 @@ static sc_status use_piece(void *context, const sc_text *text, bool more, size_t
     job *self = context;
     SC_TRY(self->use(self->context, text, more, used));
     show(self, self->n_done + text->bytes_before + *used);
+    if (stop_signal)
+        return SC_FAIL(SC_CANCELLED, "%s: stopped by a signal (%s) before the end; nothing was written",
+                       self->options->out, strsignal(stop_signal));
     return SC_OK;
 }
 
@@ -186,6 +205,7 @@ static sc_status tokenize(job *self)
     SC_TRY_GOTO(status, open_tokenizer(o->tokenizer, &sink.tokenizer), out);
     SC_TRY_GOTO(status, sc_token_writer_open(o->out, sink.tokenizer, &sink.writer), out);
     const int32_t boundary = o->no_boundary ? -1 : sc_tokenizer_special(sink.tokenizer, "<|endoftext|>");
+    catch_signals();
     self->use = encode_piece;
     self->context = &sink;
     self->start_ns = sc_clock_ns(&self->clock);

@@ -63,7 +63,7 @@ struct sc_saver {
     int n_unchecked;        /* answers to CheckShared still to come */
     sc_status last_failure; /* of the last save; SC_OK: it is complete */
     uint64_t n_failures;    /* in a row */
-    int64_t told_left_out;  /* the save for whose sake another was left out, and this was said */
+    uint64_t n_left_out;    /* saves that were due while one was in progress */
     int64_t step;
     uint64_t bytes, start_ns;
     uint64_t asked_bytes;
@@ -256,11 +256,11 @@ sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const 
 {
     reap_writer(self);
     if (self->phase != IDLE || self->leaving) {
-        if (self->told_left_out != self->step)
-            SC_WARN("the checkpoint of step %" PRId64 " is left out: that of step %" PRId64
+        self->n_left_out++;
+        if ((self->n_left_out & (self->n_left_out - 1)) == 0) /* the 1st, 2nd, 4th, 8th, ... */
+            SC_WARN("the checkpoint of step %" PRId64 " is left out, the %" PRIu64 ". so far: that of step %" PRId64
                     " is still being written; a larger checkpoint.every or a faster disk helps",
-                    manifest->step, self->step);
-        self->told_left_out = self->step;
+                    manifest->step, self->n_left_out, self->step);
         return SC_OK;
     }
     self->step = manifest->step;

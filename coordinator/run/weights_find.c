@@ -1,6 +1,7 @@
 /* Which directory of weights a user means who names a run. */
 #include "coordinator/run/checkpoint.h"
 #include "coordinator/run/weights.h"
+#include "proto/base/files.h"
 #include "proto/base/safetensors_set.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool has_config(const char *dir)
@@ -92,6 +94,13 @@ sc_status sc_weights_find(const char *dir, int64_t wanted, char *out, int64_t *s
     char final[PATH_MAX] = "";
     int64_t final_step = -1;
     sc_checkpoint_list list = {0};
+    struct stat info;
+    if (stat(dir, &info) != 0)
+        return SC_FAIL(sc_files_status(errno), "%s: %s; name the directory of a run, or of a model", dir,
+                       strerror(errno));
+    if (!S_ISDIR(info.st_mode))
+        return SC_FAIL(SC_INVALID, "%s is neither a run's directory nor a model's, but a file; name the directory",
+                       dir);
     if (has_config(dir))
         snprintf(final, sizeof final, "%s", dir);
     else if (snprintf(final, sizeof final, "%s/final", dir) >= (int)sizeof final || !has_config(final))
