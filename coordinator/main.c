@@ -23,6 +23,7 @@ static const command commands[] = {
     {"generate", sc_cli_generate, "write text with a trained model"},
     {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
     {"export", sc_cli_export, "write a trained model as Hugging Face's programs read it"},
+    {"keygen", sc_cli_keygen, "make the keys of a coordinator and its workers"},
     {"verify", sc_cli_verify, "read all that a run has saved and say what is damaged"},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };

@@ -26,6 +26,7 @@ void sc_assignment_unref(sc_assignment **self_p)
     free(self->slices);
     free(self->endpoints);
     free(self->incarnations);
+    free(self->keys);
     free(self->speaks_with);
     free(self);
 }
@@ -129,6 +130,25 @@ static sc_status parse_members(sc_assignment *self, const Stagecoach__V1__Assign
         for (size_t j = 0; j < i; j++)
             if (self->incarnations[i] == self->incarnations[j])
                 return SC_FAIL(SC_INVALID, "workers %zu and %zu of the assignment have the same incarnation", j, i);
+    }
+    return SC_OK;
+}
+
+static sc_status parse_keys(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    size_t n = request->n_public_keys;
+    if (n == 0)
+        return SC_OK;
+    if (n != (size_t)self->n_members)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu public keys for %d endpoints; both are one per worker", n,
+                       self->n_members);
+    self->keys = calloc(n, sizeof *self->keys);
+    if (!self->keys)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment of %zu workers", n);
+    for (size_t i = 0; i < n; i++) {
+        if (!sc_keys_is_key(request->public_keys[i]))
+            return SC_FAIL(SC_INVALID, "the public key of worker %zu in the assignment is none", i);
+        memcpy(self->keys[i].z85, request->public_keys[i], sizeof self->keys[i].z85);
     }
     return SC_OK;
 }
@@ -300,6 +320,7 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     SC_TRY_GOTO(status, parse_optimizer(request->optimizer, &self->optimizer), failed);
     SC_TRY_GOTO(status, parse_plans(self, request), failed);
     SC_TRY_GOTO(status, parse_members(self, request), failed);
+    SC_TRY_GOTO(status, parse_keys(self, request), failed);
     SC_TRY_GOTO(status, parse_slices(self, request), failed);
     SC_TRY_GOTO(status, parse_sizes(self, request), failed);
     SC_TRY_GOTO(status, check_plans(self), failed);

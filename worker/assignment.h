@@ -9,6 +9,7 @@
 
 #include "proto/base/plan.h"
 #include "proto/stagecoach.pb-c.h"
+#include "proto/wire/keys.h"
 #include "worker/mailbox.h"
 #include "worker/stage.h"
 
@@ -33,6 +34,7 @@ typedef struct sc_assignment {
     sc_slice *slices;       /* [n_stages] */
     char **endpoints;       /* [n_members] */
     uint64_t *incarnations; /* [n_members] */
+    sc_public_key *keys;    /* [n_members]; NULL: plaintext */
     sc_model model;
     sc_optimizer optimizer;
     int B, T;

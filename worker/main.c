@@ -16,9 +16,9 @@
 enum { EXIT_USAGE = 2, MAX_THREADS = 1024, MAX_LOCAL_INDEX = 1 << 20 };
 
 typedef struct options {
-    const char *coordinator, *listen, *advertise, *device, *log;
+    const char *coordinator, *listen, *advertise, *device, *log, *key;
     int threads, local_index;
-    bool log_json;
+    bool log_json, insecure;
 } options;
 
 static const char usage[] =
@@ -30,6 +30,9 @@ static const char usage[] =
     "  --listen ENDPOINT       where to listen for neighbouring stages; a port of * takes any that is free. Default:\n"
     "                          loopback for a coordinator on loopback, beside its file for ipc, else all interfaces\n"
     "  --advertise ENDPOINT    the address to tell the neighbours, where it differs from --listen\n"
+    "  --key FILE              this worker's key, as `stagecoach keygen` made it; needed for a coordinator on another\n"
+    "                          machine. Default: the file that the environment's STAGECOACH_KEY names, if it is set\n"
+    "  --insecure              do without a key: anybody on the network between them can read and change the run\n"
     "  --threads N             compute threads. Default: the processors that are online\n"
     "  --device NAME           cpu (default), reference (plain loops, slow), cuda\n"
     "  --log SPEC              debug, info, warn, error or off; \"warn,session=debug\" sets one subsystem apart\n"
@@ -68,11 +71,26 @@ static int online_processors(void)
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, options *out)
 {
-    enum { COORDINATOR = 256, LISTEN, ADVERTISE, THREADS, DEVICE, LOG, LOG_JSON, LOCAL_INDEX, HELP, VERSION };
+    enum {
+        COORDINATOR = 256,
+        LISTEN,
+        ADVERTISE,
+        KEY,
+        INSECURE,
+        THREADS,
+        DEVICE,
+        LOG,
+        LOG_JSON,
+        LOCAL_INDEX,
+        HELP,
+        VERSION
+    };
     static const struct option known[] = {
         {"coordinator", required_argument, NULL, COORDINATOR},
         {"listen", required_argument, NULL, LISTEN},
         {"advertise", required_argument, NULL, ADVERTISE},
+        {"key", required_argument, NULL, KEY},
+        {"insecure", no_argument, NULL, INSECURE},
         {"threads", required_argument, NULL, THREADS},
         {"device", required_argument, NULL, DEVICE},
         {"log", required_argument, NULL, LOG},
@@ -93,6 +111,12 @@ static int parse_options(int argc, char **argv, options *out)
             break;
         case ADVERTISE:
             out->advertise = optarg;
+            break;
+        case KEY:
+            out->key = optarg;
+            break;
+        case INSECURE:
+            out->insecure = true;
             break;
         case THREADS:
             if (!parse_number(optarg, 1, MAX_THREADS, &out->threads))
@@ -124,6 +148,9 @@ static int parse_options(int argc, char **argv, options *out)
     }
     if (optind < argc)
         return usage_error(argv[optind], "no argument of this kind is expected");
+    const char *path = getenv("STAGECOACH_KEY");
+    if (!out->key && !out->insecure && out->local_index < 0 && path && *path)
+        out->key = path; /* `train` has plaintext sockets in a directory that nobody else can enter */
     return -1;
 }
 
@@ -134,6 +161,29 @@ static bool can_listen(const char *text)
     if (n > 8 && n < SC_ENDPOINT_BYTES && strncmp(text, "tcp://", 6) == 0 && strcmp(text + n - 2, ":*") == 0)
         return true;
     return sc_session_endpoint_check(text) == SC_OK;
+}
+
+/* Nobody talks where others can hear him without a key, unless he says so. -1: go on. */
+static int check_secrecy(const options *self)
+{
+    static const char remedy[] = "can be reached by other machines, and there is no key: give --key FILE, which "
+                                 "'stagecoach keygen' makes at the "
+                                 "coordinator; or --insecure, if you trust everybody on the network between them";
+    if (self->key && self->insecure)
+        return usage_error("--insecure", "is for doing without --key: give one of the two");
+    if (self->key)
+        return -1;
+    const char *const named[][2] = {
+        {"--coordinator", self->coordinator}, {"--listen", self->listen}, {"--advertise", self->advertise}};
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        if (!named[i][1] || sc_endpoint_is_local(named[i][1]))
+            continue;
+        if (!self->insecure)
+            return usage_error(named[i][0], remedy);
+        sc_log_at(SC_LOG_WARN, "worker", "--insecure: everybody on the way to %s can read and change the run",
+                  named[i][1]);
+    }
+    return -1;
 }
 
 static int check_options(const options *self, const sc_ops **ops)
@@ -148,6 +198,9 @@ static int check_options(const options *self, const sc_ops **ops)
         return usage_error("--advertise", sc_status_message());
     if (sc_log_init(self->log, self->log_json, STDERR_FILENO) != SC_OK)
         return usage_error("--log", sc_status_message());
+    int code = check_secrecy(self);
+    if (code >= 0)
+        return code;
     sc_status status = sc_ops_find(self->device, ops);
     if (status == SC_UNIMPLEMENTED) { /* a word that is right, in a build that lacks it */
         fprintf(stderr, "stagecoach-worker: --device %s: %s\n", self->device, sc_status_message());
@@ -215,6 +268,23 @@ static sc_status follow_parent(pid_t parent)
 
 /* ---- */
 
+static sc_status load_keys(const char *path, sc_node_keys *out)
+{
+    sc_certificate own;
+    SC_TRY(sc_certificate_load(path, &own));
+    bool complete = own.secret_key[0] && own.coordinator.z85[0];
+    *out = (sc_node_keys){.public_key = own.public_key, .server = own.coordinator};
+    memcpy(out->secret_key, own.secret_key, sizeof out->secret_key);
+    sc_certificate_wipe(&own);
+    if (!complete)
+        return SC_FAIL(
+            SC_INVALID,
+            "%s is not a worker's key: it lacks a secret key, or its coordinator's public one; give the .key "
+            "file that 'stagecoach keygen' made for this worker",
+            path);
+    return SC_OK;
+}
+
 static sc_status work(const options *self, const sc_ops *ops, pid_t parent)
 {
     char listen[SC_ENDPOINT_BYTES];
@@ -222,6 +292,9 @@ static sc_status work(const options *self, const sc_ops *ops, pid_t parent)
         snprintf(listen, sizeof listen, "%s", self->listen);
     else
         SC_TRY(sc_session_endpoint_listen(self->coordinator, listen));
+    sc_node_keys keys = {0};
+    if (self->key)
+        SC_TRY(load_keys(self->key, &keys));
     SC_TRY(catch_signals(listen));
     if (self->local_index >= 0)
         SC_TRY(follow_parent(parent));
@@ -234,11 +307,14 @@ static sc_status work(const options *self, const sc_ops *ops, pid_t parent)
         .local_index = self->local_index,
         .clock = sc_clock_system(),
         .stop_fd = stop_pipe[0],
+        .keys = self->key ? &keys : NULL,
+        .key_file = self->key,
     };
     sc_session *session;
     SC_TRY(sc_session_new(&session_options, &session));
     sc_status status = sc_session_run(session);
     sc_session_destroy(&session);
+    explicit_bzero(&keys, sizeof keys);
     return status;
 }
 

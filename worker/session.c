@@ -18,6 +18,7 @@ enum {
     FIRST_PAUSE_MS = 200,    /* after an attempt that failed; doubles */
     LONGEST_PAUSE_MS = 3200,
     COMPLAINT_MS = 10000,     /* between two log lines that say the same */
+    PATIENCE_MS = 3000,       /* with handshakes that fail without a reason; a coordinator may be restarting */
     LEAVE_DEADLINE_MS = 2000, /* a coordinator that does not answer the goodbye keeps nobody */
     LINGER_MS = 1000,         /* for the last reply to get out */
     LONGEST_POLL_MS = 1000,
@@ -58,6 +59,16 @@ void sc_session_end_assignment(sc_session *self)
         self->state = SC_SESSION_IDLE;
 }
 
+/* Who may connect to this worker: the members of the assignment. */
+static sc_status admit_members(sc_session *self)
+{
+    const sc_assignment *assignment = self->assignment;
+    if ((assignment->keys != NULL) != (self->options.keys != NULL))
+        return SC_FAIL(SC_FAILED_PRECONDITION, "the assignment comes %s keys, and this worker has %s",
+                       assignment->keys ? "with" : "without", self->options.keys ? "one" : "none");
+    return assignment->keys ? sc_node_allow(self->node, assignment->keys, (size_t)assignment->n_members) : SC_OK;
+}
+
 sc_status sc_session_begin_assignment(sc_session *self, sc_assignment *assignment)
 {
     sc_session_end_assignment(self);
@@ -66,6 +77,7 @@ sc_status sc_session_begin_assignment(sc_session *self, sc_assignment *assignmen
     SC_TRY_GOTO(status, sc_mailbox_open(self->mailbox, assignment->generation, assignment->limits, &self->epoch),
                 failed);
     sc_node_set_generation(self->node, assignment->generation);
+    SC_TRY_GOTO(status, admit_members(self), failed);
     SC_TRY_GOTO(status, sc_session_open_routes(self), failed);
     self->state = SC_SESSION_ASSIGNING;
     return SC_OK;
@@ -132,6 +144,17 @@ static void leave(void *context, int fd)
 
 /* ---- connecting ---- */
 
+/* Says it at once, and then each COMPLAINT_MS. */
+static void complain(sc_session *self, const char *what)
+{
+    uint64_t now = sc_session_now_ms(self);
+    if (self->complained && now - self->complained_at_ms < COMPLAINT_MS)
+        return;
+    SC_WARN("coordinator %s: %s; still trying", self->options.coordinator, what);
+    self->complained = true;
+    self->complained_at_ms = now;
+}
+
 static void close_node(sc_session *self, int linger_ms)
 {
     sc_node *node = self->node;
@@ -146,6 +169,37 @@ static void close_node(sc_session *self, int linger_ms)
     self->bound[0] = '\0';
 }
 
+/* A key that is refused, or missing, does not heal by itself. A handshake that does not come about may: the coordinator may
+ * be on its way up or down. */
+static void on_refused(void *context, sc_peer *peer, sc_refusal why)
+{
+    sc_session *self = context;
+    if (peer != self->coordinator || self->state >= SC_SESSION_LEAVING)
+        return;
+    const char *coordinator = self->options.coordinator, *file = self->options.key_file;
+    if (why == SC_REFUSED_KEY) {
+        fail_run(self,
+                 SC_FAIL(SC_UNAUTHENTICATED,
+                         "coordinator %s refused our key (%s, public key %s): its .pub file is not, or no more, in "
+                         "allowed/ of the coordinator's keys",
+                         coordinator, file, self->options.keys->public_key.z85));
+    } else if (why == SC_REFUSED_MECHANISM) {
+        fail_run(self, SC_FAIL(SC_UNAUTHENTICATED,
+                               file ? "coordinator %s uses no keys, and this worker was given one; leave --key away "
+                                      "only if you trust the network between them"
+                                    : "coordinator %s asks for a key: give the one that keygen made for this worker, "
+                                      "with --key FILE",
+                               coordinator));
+    } else if (file) {
+        uint64_t now = sc_session_now_ms(self);
+        if (self->refused_since_ms == 0)
+            self->refused_since_ms = now;
+        else if (now - self->refused_since_ms >= PATIENCE_MS)
+            complain(self, "no encrypted connection comes about: is it the coordinator whose public key is in the "
+                           "worker's key file?");
+    }
+}
+
 static sc_status open_node(sc_session *self)
 {
     sc_node_options options = {
@@ -157,6 +211,8 @@ static sc_status open_node(sc_session *self)
         .context = self,
         .on_tensor = sc_session_on_tensor,
         .on_peer = sc_session_on_peer,
+        .on_refused = on_refused,
+        .keys = self->options.keys,
     };
     sc_node *node;
     const char *bound;
@@ -205,17 +261,6 @@ static void lose_membership(sc_session *self)
 
 /* ---- joining ---- */
 
-/* Says it at once, and then each COMPLAINT_MS. */
-static void complain(sc_session *self, const char *what)
-{
-    uint64_t now = sc_session_now_ms(self);
-    if (self->complained && now - self->complained_at_ms < COMPLAINT_MS)
-        return;
-    SC_WARN("coordinator %s: %s; still trying", self->options.coordinator, what);
-    self->complained = true;
-    self->complained_at_ms = now;
-}
-
 static void try_later(sc_session *self, const char *why)
 {
     complain(self, why);
@@ -251,6 +296,7 @@ static void joined(void *context, sc_peer *peer, const sc_result *result)
     sc_node_set_run(self->node, self->run);
     self->state = SC_SESSION_IDLE;
     self->complained = false;
+    self->refused_since_ms = 0;
     self->progress_at_ms = sc_session_now_ms(self) + self->lease_ms / 3;
     SC_INFO("joined run %016" PRIx64 " at %s; neighbours reach this worker at %s", self->run, self->options.coordinator,
             self->advertised);

@@ -42,6 +42,7 @@
 
 #include "proto/base/clock.h"
 #include "kernels/ops.h"
+#include "proto/wire/node.h"
 
 typedef struct sc_session sc_session;
 
@@ -53,14 +54,16 @@ typedef struct sc_session_options {
     int threads;
     int local_index; /* the number that `train` started it under; -1: it was started elsewhere */
     sc_clock clock;
-    int stop_fd; /* readable: leave the run; -1: none */
+    int stop_fd;              /* readable: leave the run; -1: none */
+    const sc_node_keys *keys; /* of this worker, and whose the coordinator is; NULL: plaintext */
+    const char *key_file;     /* where they were read from, for messages; NULL without */
 } sc_session_options;
 
 /* Returns owned, its compute thread running. Errors: SC_INVALID (an endpoint), the backend's, SC_RESOURCE_EXHAUSTED. */
 sc_status sc_session_new(const sc_session_options *options, sc_session **out);
 
 /* Serves until the coordinator releases the worker or the stop descriptor ends it: SC_OK. Errors: the coordinator's
- * status if it refuses the worker; SC_ALREADY_EXISTS, SC_PERMISSION_DENIED and others of sc_node_bind. */
+ * status if it refuses the worker; SC_UNAUTHENTICATED if it refuses the worker's key, or one of the two has none; SC_ALREADY_EXISTS, SC_PERMISSION_DENIED and others of sc_node_bind. */
 sc_status sc_session_run(sc_session *self);
 
 /* Waits for the action that the executor is in. */

@@ -80,6 +80,7 @@ struct sc_session {
     uint64_t retry_at_ms, progress_at_ms, complained_at_ms;
     uint32_t pause_ms; /* between attempts to join */
     bool complained, joining, reporting;
+    uint64_t refused_since_ms; /* no handshake with the coordinator has succeeded since; 0: none has failed */
 
     sc_mailbox *mailbox;
     sc_executor *executor;

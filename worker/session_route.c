@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- peers ---- */
 
@@ -46,15 +47,25 @@ static void set_route(sc_session *self, int rank, sc_peer *peer)
         sc_peer_set_context(peer, self);
 }
 
+/* An incarnation is what a peer says; its key is what it has proven. */
+static bool is_member(const sc_session *self, int member, const sc_peer *peer)
+{
+    const sc_assignment *assignment = self->assignment;
+    return peer && assignment->incarnations[member] == sc_peer_incarnation(peer) &&
+           (!assignment->keys || strcmp(assignment->keys[member].z85, sc_peer_key(peer)) == 0);
+}
+
 /* The higher rank is connected to, the lower one connects. */
 static sc_status open_route(sc_session *self, int rank)
 {
     const sc_assignment *assignment = self->assignment;
     if (rank < assignment->worker) {
-        set_route(self, rank, sc_node_find_peer(self->node, assignment->incarnations[rank]));
+        sc_peer *peer = sc_node_find_peer(self->node, assignment->incarnations[rank]);
+        set_route(self, rank, is_member(self, rank, peer) ? peer : NULL);
         return SC_OK;
     }
-    sc_status status = sc_node_connect(self->node, assignment->endpoints[rank], &self->routes[rank]);
+    const sc_public_key *key = assignment->keys ? &assignment->keys[rank] : NULL;
+    sc_status status = sc_node_connect_to(self->node, assignment->endpoints[rank], key, &self->routes[rank]);
     if (status == SC_OK)
         status = list_add(&self->dialled, self->routes[rank]);
     if (status != SC_OK)
@@ -177,7 +188,7 @@ void sc_session_on_peer(void *context, sc_peer *peer)
     if (list_has(&self->dialled, peer))
         return;
     for (int rank = 0; self->assignment && rank < self->assignment->worker; rank++)
-        if (self->assignment->speaks_with[rank] && self->assignment->incarnations[rank] == sc_peer_incarnation(peer)) {
+        if (self->assignment->speaks_with[rank] && is_member(self, rank, peer)) {
             set_route(self, rank, peer);
             deliver_waiting(self, rank);
         }
@@ -190,8 +201,7 @@ static sc_status accept_tensor(sc_session *self, const sc_peer *peer, sc_tensor_
         return SC_FAIL(SC_FAILED_PRECONDITION, "a tensor came, but this worker has no assignment");
     SC_TRY(sc_assignment_check_tensor(assignment, &message->name, message->dtype, &message->shape));
     int sender = sc_assignment_sender(assignment, &message->name);
-    if (sender == SC_COORDINATOR ? peer != self->coordinator
-                                 : sc_peer_incarnation(peer) != assignment->incarnations[sender])
+    if (sender == SC_COORDINATOR ? peer != self->coordinator : !is_member(self, sender, peer))
         return SC_FAIL(SC_PERMISSION_DENIED, "a tensor of kind %u for stage %u came from '%s', who does not make it",
                        message->name.kind, message->name.stage, sc_peer_name(peer));
     return sc_mailbox_put(self->mailbox, self->epoch, message);

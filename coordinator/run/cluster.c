@@ -173,6 +173,7 @@ static void handle_join(Stagecoach__V1__Coordinator_Service *service, const Stag
     m->peer = peer;
     sc_peer_set_context(peer, self); /* in use: no stranger takes its place */
     m->incarnation = request->incarnation;
+    snprintf(m->key, sizeof m->key, "%s", sc_peer_key(peer));
     m->seen.joined = true;
     m->seen.threads = (int)request->threads;
     memcpy(m->seen.name, name, sizeof name);
@@ -218,6 +219,16 @@ static void handle_leave(Stagecoach__V1__Coordinator_Service *service, const Sta
     closure(&reply, closure_data);
     if (rank >= 0)
         sc_cluster_lose(self, rank, "worker %d (%s) left the run: %s", rank, self->members[rank].seen.name, reason);
+}
+
+/* A key was taken off the list of who may come: its worker is out, and others take its place. */
+static void on_revoked(void *context, sc_peer *peer)
+{
+    sc_cluster *self = context;
+    int rank = rank_of_peer(self, peer);
+    if (rank >= 0)
+        sc_cluster_lose(self, rank, "worker %d (%s) is cut off: its key was taken off the list of those that may come",
+                        rank, self->members[rank].seen.name);
 }
 
 /* Any traffic renews a lease; the worker's Progress calls see to it that there is some. A coordinator that was itself away
@@ -273,6 +284,8 @@ sc_status sc_cluster_new(const sc_cluster_options *options, sc_cluster **out)
         .heartbeat_ms = (uint32_t)(options->config->wire.lease_ms / 4 + 1),
         .max_message_bytes = (uint64_t)options->config->wire.max_message_mb << 20,
         .context = self,
+        .on_revoked = on_revoked,
+        .keys = options->keys,
     };
     SC_TRY_GOTO(status, sc_node_new(&node_options, &self->node), failed);
     SC_TRY_GOTO(status, sc_node_serve(self->node, &self->service.base, self), failed);

@@ -34,9 +34,10 @@ typedef struct sc_cluster_worker {
 
 typedef struct sc_cluster_options {
     sc_clock clock;
-    const sc_config *config; /* borrowed */
-    const char *listen;      /* endpoint to bind */
-    int n_workers;           /* S */
+    const sc_config *config;  /* borrowed */
+    const char *listen;       /* endpoint to bind */
+    const sc_node_keys *keys; /* NULL: plaintext */
+    int n_workers;            /* S */
     void *context;
     /* At least ten times a second while a call waits, for a progress display. May be NULL. */
     void (*on_tick)(void *context);

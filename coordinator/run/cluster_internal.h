@@ -12,6 +12,7 @@ typedef struct member {
     sc_peer *peer; /* NULL until it joined */
     uint64_t incarnation;
     char *data_endpoint;
+    char key[SC_KEY_TEXT]; /* public, as its connection has proven it; "" without keys */
 } member;
 
 /* A piece of a parameter's stream: one call in flight, or one a holder. */

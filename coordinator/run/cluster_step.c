@@ -82,7 +82,7 @@ static Stagecoach__V1__OptimizerSettings describe_optimizer(const sc_config *con
 
 /* The request's arrays; their elements point into the cluster and the assignment. */
 typedef struct assign_arrays {
-    char **plans, **endpoints;
+    char **plans, **endpoints, **public_keys;
     uint64_t *incarnations;
     Stagecoach__V1__Slice *slices, **slice_pointers;
 } assign_arrays;
@@ -93,6 +93,7 @@ static void clear_arrays(assign_arrays *arrays, const sc_assignment *a)
         free(arrays->plans[i]);
     free(arrays->plans);
     free(arrays->endpoints);
+    free(arrays->public_keys);
     free(arrays->incarnations);
     free(arrays->slices);
     free(arrays->slice_pointers);
@@ -104,18 +105,21 @@ static sc_status fill_arrays(const sc_cluster *self, const sc_assignment *a, ass
     *arrays = (assign_arrays){
         .plans = calloc((size_t)a->n_plans, sizeof(char *)),
         .endpoints = calloc(S, sizeof(char *)),
+        .public_keys = calloc(S, sizeof(char *)),
         .incarnations = calloc(S, sizeof(uint64_t)),
         .slices = calloc(n, sizeof(Stagecoach__V1__Slice)),
         .slice_pointers = calloc(n, sizeof(Stagecoach__V1__Slice *)),
     };
-    bool complete =
-        arrays->plans && arrays->endpoints && arrays->incarnations && arrays->slices && arrays->slice_pointers;
+    bool complete = arrays->plans && arrays->endpoints && arrays->public_keys && arrays->incarnations &&
+                    arrays->slices && arrays->slice_pointers;
     for (int i = 0; complete && i < a->n_plans; i++)
         complete = (arrays->plans[i] = sc_plan_text(a->plans[i])) != NULL;
     if (!complete)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment");
     for (size_t i = 0; i < S; i++) {
         arrays->endpoints[i] = self->members[i].data_endpoint;
+        if (self->options.keys) /* what its connection has proven, not what it says */
+            arrays->public_keys[i] = self->members[i].key;
         arrays->incarnations[i] = self->members[i].incarnation;
     }
     for (size_t i = 0; i < n; i++) {
@@ -148,6 +152,7 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
     request.n_slices = (size_t)a->n_slices, request.slices = arrays.slice_pointers;
     request.n_endpoints = (size_t)self->n_workers, request.endpoints = arrays.endpoints;
     request.n_incarnations = (size_t)self->n_workers, request.incarnations = arrays.incarnations;
+    request.n_public_keys = self->options.keys ? request.n_endpoints : 0, request.public_keys = arrays.public_keys;
     request.model = &model;
     request.optimizer = &optimizer;
     request.seed = a->seed;

@@ -147,6 +147,7 @@ static sc_status gather(sc_trainer *t)
         .clock = t->clock,
         .config = t->config,
         .listen = t->local ? sc_local_workers_endpoint(t->local) : t->options->listen,
+        .keys = t->local ? NULL : t->options->keys, /* local ones meet in a directory that is this user's alone */
         .n_workers = t->S,
         .context = t,
         .on_tick = on_tick,
@@ -158,8 +159,8 @@ static sc_status gather(sc_trainer *t)
         SC_TRY(sc_local_workers_start(t->local, t->cluster, &t->clock, t->options->threads,
                                       sc_run_dir_path(t->dir, "logs"), t->options->log_spec, t->config->log.json));
     else
-        sc_progress_note(t->progress, "waiting for %d worker%s: stagecoach-worker --coordinator %s", t->S,
-                         t->S == 1 ? "" : "s", sc_cluster_endpoint(t->cluster));
+        sc_progress_note(t->progress, "waiting for %d worker%s: stagecoach-worker --coordinator %s%s", t->S,
+                         t->S == 1 ? "" : "s", sc_cluster_endpoint(t->cluster), t->options->keys ? " --key FILE" : "");
     sc_saver_options saver = {
         .clock = t->clock,
         .cluster = t->cluster,

@@ -16,13 +16,15 @@
 #define SC_TRAINER_H
 
 #include "coordinator/run/run_dir.h"
+#include "proto/wire/node.h"
 
 #include <stdbool.h>
 
 typedef struct sc_trainer_options {
-    const sc_config *config; /* pipeline.workers is S */
-    const char *listen;      /* `serve`: the endpoint to wait at; NULL: start S local workers */
-    int threads;             /* per local worker; 0: a share of the cores */
+    const sc_config *config;  /* pipeline.workers is S */
+    const char *listen;       /* `serve`: the endpoint to wait at; NULL: start S local workers */
+    const sc_node_keys *keys; /* `serve`: NULL: plaintext */
+    int threads;              /* per local worker; 0: a share of the cores */
     sc_run_dir_mode run_dir_mode;
     const char *log_spec; /* for local workers; NULL: from the environment */
 } sc_trainer_options;

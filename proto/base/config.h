@@ -61,7 +61,7 @@ typedef struct sc_config {
         int64_t every; /* steps; 0: none on the way */
         int64_t keep;  /* complete ones that stay: 2 at least */
         bool at_end;   /* after the last step, and when the run is stopped */
-        char *dir; /* NULL: in the run directory */
+        char *dir;     /* NULL: in the run directory */
     } checkpoint;
     struct {
         int64_t max_attempts; /* losses of workers in a row without a step in between */
@@ -72,6 +72,7 @@ typedef struct sc_config {
         int64_t call_ms;        /* deadline of a control call */
         int64_t resend_ms;      /* a receiver that waits longer asks again */
         int64_t max_message_mb; /* larger messages are refused */
+        char *keys;             /* `serve`: directory of keygen's, NULL: plaintext; relative to the config file */
     } wire;
     struct {
         char *level; /* as SC_LOG */

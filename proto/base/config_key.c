@@ -143,6 +143,9 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     INT("wire.call_ms", wire.call_ms, "30000", 100, DAY_MS, "deadline of a control call"),
     INT("wire.resend_ms", wire.resend_ms, "1000", 10, DAY_MS, "a receiver that waits longer asks again"),
     INT("wire.max_message_mb", wire.max_message_mb, "1024", 1, 1 << 20, "larger messages are refused"),
+    PATH("wire.keys", wire.keys,
+         "serve: directory that keygen made, relative to the config file; everything is encrypted, and the workers in "
+         "its allowed/ may come"),
 
     STRING("log.level", log.level, "info", "debug, info, warn, error or off, or as SC_LOG: warn,rpc=debug"),
     BOOL("log.json", log.json, "false", "log lines as JSON"),

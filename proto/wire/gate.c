@@ -92,10 +92,14 @@ static void log_refusal(sc_gate *gate, const waiting *question)
         gate->n_unsaid++;
         return;
     }
+    static const char mapped[] = "::ffff:"; /* an IPv4 address, as an IPv6 socket has it */
+    const char *address = question->address;
+    if (strncmp(address, mapped, sizeof mapped - 1) == 0 && strchr(address, '.'))
+        address += sizeof mapped - 1;
     char others[64] = "";
     if (gate->n_unsaid > 0)
         snprintf(others, sizeof others, " (and %lu more refusals since the last line)", gate->n_unsaid);
-    SC_WARN("%s: %s was turned away: its key %s is not among those that may come%s", gate->name, question->address,
+    SC_WARN("%s: %s was turned away: its key %s is not among those that may come%s", gate->name, address,
             question->key.z85, others);
     gate->complained_ms = now_ms ? now_ms : 1;
     gate->n_unsaid = 0;
@@ -244,8 +248,12 @@ static void wake(void)
 /* Gates are made and destroyed by several threads in tests at most; the porter is started and stopped by one at a time. */
 static pthread_mutex_t life = PTHREAD_MUTEX_INITIALIZER;
 
+static const char zap_endpoint[] = "inproc://zeromq.zap.01"; /* RFC 27's */
+
 static void close_porter(void)
 {
+    if (porter.socket)
+        zmq_unbind(zsock_resolve(porter.socket), zap_endpoint); /* at once: a socket is closed later, and by others */
     zsock_destroy(&porter.socket);
     if (porter.wake_fd >= 0)
         close(porter.wake_fd);
@@ -266,7 +274,7 @@ static sc_status open_porter(void)
         status = SC_FAIL(SC_INTERNAL, "no means to check keys: %s", strerror(errno));
     if (status == SC_OK) {
         zsock_set_linger(porter.socket, 0);
-        if (zmq_bind(zsock_resolve(porter.socket), "inproc://zeromq.zap.01") != 0)
+        if (zmq_bind(zsock_resolve(porter.socket), zap_endpoint) != 0)
             status = SC_FAIL(SC_INTERNAL, "this process checks keys elsewhere: %s", zmq_strerror(zmq_errno()));
     }
     int error = status == SC_OK ? pthread_create(&porter.thread, NULL, serve, NULL) : 0;

@@ -7,7 +7,7 @@ says out train serve plan batches generate evaluate export verify
 expect 0 stagecoach --version
 says out stagecoach 0.
 expect 0 stagecoach-worker --version
-for command in train serve plan batches generate evaluate export verify; do
+for command in train serve plan batches generate evaluate export keygen verify; do
   expect 0 stagecoach $command --help
   says out "Usage: stagecoach $command"
 done

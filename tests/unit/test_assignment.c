@@ -108,6 +108,9 @@ static void lies_are_refused(void **state)
     LIE(fixture.request.buddy = 1, "buddy"); /* itself */
     LIE(fixture.request.n_incarnations = 1, "incarnations");
     LIE(fixture.incarnations[1] = fixture.incarnations[0], "same incarnation");
+    char none[] = "no key", *keys[] = {none, none};
+    LIE((fixture.request.n_public_keys = 1, fixture.request.public_keys = keys), "1 public keys for 2 endpoints");
+    LIE((fixture.request.n_public_keys = 2, fixture.request.public_keys = keys), "public key of worker 0");
     LIE(fixture.request.worker = 2, "worker 2");
     LIE(fixture.endpoints[1][0] = '\0', "endpoint");
     LIE(fixture.request.n_slices = 1, "slices");
