@@ -180,6 +180,8 @@ static void return_to_pool(sc_buffer *self)
     sc_buffer_pool *pool = self->pool;
     size_t capacity;
     int class = class_of(self->capacity, &capacity);
+    if (pool->memory.recycle)
+        pool->memory.recycle(pool->memory.context, self->data);
     pthread_mutex_lock(&pool->lock);
     self->next_free = pool->free[class];
     pool->free[class] = self;

@@ -12,11 +12,14 @@
 typedef struct sc_buffer sc_buffer;
 typedef struct sc_buffer_pool sc_buffer_pool;
 
-/* How a pool gets its memory: a backend's pinned memory on a GPU host; malloc where NULL is given. `allocate` aligns to
- * 64 at least; both are called under the pool's lock, from any thread. */
+/* How a pool gets its memory: a backend's pinned memory on a GPU host, memory that neighbours read (shared_memory.h);
+ * malloc where NULL is given. `allocate` aligns to 64 at least; it and `release` are called under the pool's lock, from
+ * any thread. */
 typedef struct sc_buffer_memory {
     sc_status (*allocate)(void *context, size_t bytes, void **out);
     void (*release)(void *context, void *memory);
+    /* The last reference to a buffer is gone, and its memory may be written anew. NULL: nothing to do. Thread: any. */
+    void (*recycle)(void *context, void *memory);
     void *context;
 } sc_buffer_memory;
 

@@ -43,17 +43,20 @@ void sc_peer_send_call(sc_peer *self, sc_made_call *call)
     }
     char method[SC_FRAME_TEXT_BYTES + 1];
     snprintf(method, sizeof method, "%s/%s", call->service->name, call->method->name);
+    sc_carriage carriage;
+    sc_peer_carry(self, call->payload, &call->payload_xxh3, &carriage);
     Stagecoach__V1__Request request = STAGECOACH__V1__REQUEST__INIT;
     request.call_id = call->id;
     request.method = method;
     request.deadline_ms = call->deadline_ms;
     request.generation = call->generation;
-    request.payload_xxh3 = call->payload_xxh3;
+    request.payload_xxh3 = carriage.xxh3;
+    request.shared = carriage.shared ? &carriage.place : NULL;
     request.done_below = self->made.first->id;
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
     envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_REQUEST;
     envelope.request = &request;
-    if (sc_peer_put(self, &envelope, call->request, call->request_bytes, call->payload)) {
+    if (sc_peer_put(self, &envelope, call->request, call->request_bytes, &carriage)) {
         call->connection = self->connections;
         if (call->n_sent++ > 0)
             self->node->counters.repeated++;
@@ -68,23 +71,29 @@ void sc_peer_end_call(sc_peer *self, sc_made_call *call, const sc_result *result
     sc_made_call_destroy(&call);
 }
 
-/* Takes frame `frame` as the payload, if the message has it. False, with the message rejected, if it is not what its
- * hash says. */
-static bool take_payload(sc_peer *peer, sc_incoming *message, size_t frame, uint64_t xxh3, sc_buffer **out)
+enum { PAYLOAD_FRAME = 2 };
+
+/* Takes the payload, if the message has one. False, with the message rejected, if it cannot be had. */
+static bool take_payload(sc_peer *peer, sc_incoming *message, const Stagecoach__V1__SharedBytes *shared, uint64_t xxh3,
+                         sc_buffer **out)
 {
     sc_node *node = peer->node;
     *out = NULL;
-    if (message->n_frames <= frame)
+    if (!shared && message->n_frames <= PAYLOAD_FRAME)
         return true;
-    if (sc_incoming_take(message, frame, out) == SC_OK &&
-        sc_frame_hash(sc_buffer_data(*out), sc_buffer_bytes(*out)) == xxh3) {
+    sc_status status = sc_peer_fetch(peer, message, PAYLOAD_FRAME, shared, xxh3, out);
+    if (status == SC_OK) {
         node->counters.bytes_in += sc_buffer_bytes(*out);
         return true;
     }
-    SC_DEBUG("%s: a payload of a call came damaged; it will be sent again", node->name);
-    sc_buffer_unref(out);
+    SC_DEBUG("%s: a payload of a call cannot be had: %s", node->name, sc_status_message());
+    if (status == SC_ABORTED) { /* its sender has ended the call */
+        node->counters.fenced++;
+        return false;
+    }
     node->counters.rejected++;
-    sc_peer_distrust(peer);
+    if (status != SC_INVALID)
+        sc_peer_distrust(peer); /* so that it is sent again */
     return false;
 }
 
@@ -93,7 +102,7 @@ void sc_peer_take_reply(sc_peer *self, const Stagecoach__V1__Reply *reply, sc_in
     sc_node *node = self->node;
     sc_made_call *call = sc_made_calls_find(&self->made, reply->call_id);
     sc_buffer *payload = NULL;
-    if (!call || !take_payload(self, message, 2, reply->payload_xxh3, &payload))
+    if (!call || !take_payload(self, message, reply->shared, reply->payload_xxh3, &payload))
         return; /* late or repeated; or the next repetition of the request brings it again */
     ProtobufCMessage *unpacked = NULL;
     sc_result result = {.status = sc_status_from_number(reply->status), .message = reply->message, .payload = payload};
@@ -121,16 +130,19 @@ void sc_peer_take_reply(sc_peer *self, const Stagecoach__V1__Reply *reply, sc_in
 
 static void send_reply(sc_peer *peer, sc_served_call *call)
 {
+    sc_carriage carriage;
+    sc_peer_carry(peer, call->payload, &call->payload_xxh3, &carriage);
     Stagecoach__V1__Reply reply = STAGECOACH__V1__REPLY__INIT;
     reply.call_id = call->id;
     reply.status = (uint32_t)call->status;
     if (call->message)
         reply.message = call->message;
-    reply.payload_xxh3 = call->payload_xxh3;
+    reply.payload_xxh3 = carriage.xxh3;
+    reply.shared = carriage.shared ? &carriage.place : NULL;
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
     envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_REPLY;
     envelope.reply = &reply;
-    if (sc_peer_put(peer, &envelope, call->reply, call->reply_bytes, call->payload))
+    if (sc_peer_put(peer, &envelope, call->reply, call->reply_bytes, &carriage))
         call->connection = peer->connections;
 }
 
@@ -226,7 +238,7 @@ void sc_peer_take_request(sc_peer *self, const Stagecoach__V1__Request *request,
 {
     sc_node *node = self->node;
     sc_buffer *payload = NULL;
-    if (!admit(self, request) || !take_payload(self, message, 2, request->payload_xxh3, &payload))
+    if (!admit(self, request) || !take_payload(self, message, request->shared, request->payload_xxh3, &payload))
         return;
     const sc_offer *offer;
     unsigned index;

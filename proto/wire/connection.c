@@ -43,7 +43,7 @@ void sc_peer_follow(sc_peer *peer)
     while (!peer->dead && sc_link_event(peer->monitor, &event)) {
         if (event.number == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
             peer->connection++;
-            peer->introduced = false;
+            peer->introduced = peer->reads_ours = peer->same_host = false; /* it may be another process by now */
             peer->hello_ns = peer->redial_ns = 0;
             peer->redial_pause_ms = 0;
             sc_peer_reconnected(peer);

@@ -61,7 +61,7 @@ static sc_status check_tensor(const Stagecoach__V1__TensorHeader *header)
     sc_tensor_name name;
     sc_dtype dtype;
     sc_shape shape;
-    return sc_frame_read_tensor(header, header->bytes, &name, &dtype, &shape);
+    return sc_frame_read_tensor(header, header->shared ? header->shared->bytes : header->bytes, &name, &dtype, &shape);
 }
 
 static sc_status check(const sc_envelope *envelope)
@@ -132,14 +132,19 @@ void sc_frame_free(sc_envelope **self_p)
 sc_status sc_frame_check_frames(const sc_envelope *envelope, size_t n_frames, size_t body_bytes)
 {
     size_t least = 1, most = 1;
-    bool call = false;
+    bool call = false, shared = false;
     if (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_TENSOR) {
-        least = most = 2;
-    } else if (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_REQUEST ||
-               (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_REPLY && envelope->reply->status == SC_OK)) {
-        least = 2;
-        most = SC_FRAME_MAX_FRAMES;
+        least = most = envelope->tensor->shared ? 1 : 2;
+    } else if (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_REQUEST) {
         call = true;
+        shared = envelope->request->shared != NULL;
+    } else if (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_REPLY && envelope->reply->status == SC_OK) {
+        call = true;
+        shared = envelope->reply->shared != NULL;
+    }
+    if (call) {
+        least = 2;
+        most = shared ? 2 : SC_FRAME_MAX_FRAMES;
     }
     if (n_frames < least || n_frames > most)
         return SC_FAIL(SC_INVALID, "a message of kind %d with %zu frames: %zu to %zu are allowed",

@@ -7,16 +7,19 @@
  *                        tensor: its raw bytes, row-major, little-endian
  *     frame 2   payload  request, OK reply, optional: raw bytes that belong to the call
  *
+ * Raw bytes that a peer on the same host reads in the sender's memory (shared_memory.h) have no frame: the header says
+ * where they lie.
+ *
  *     Hello     1 frame     the first message on a connection, from the connecting side; answered by the other
  *     Request   2 or 3      Reply   2 or 3, or 1 if its status is not OK
- *     Tensor    2           Ack, Resend, Sent   1
+ *     Tensor    2, or 1     Ack, Resend, Sent   1
  *
  * On a ROUTER socket the peer's routing id comes before frame 0; it is libzmq's affair and no part of the message.
  *
  * A header holds: a protocol version, which must be SC_PROTOCOL_VERSION (another one is answered by a Hello or a Reply
  * that names both); and exactly one body. Field numbers of Envelope, Hello and Reply hold for all versions to come, so
- * that two versions can at least tell each other. The ranges of all other fields are in sc_frame_check. Raw bytes are
- * guarded by their xxh3 (64 bits, seed 0) in the header.
+ * that two versions can at least tell each other. The ranges of all other fields are in sc_frame_check. Raw bytes that
+ * leave the host are guarded by their xxh3 (64 bits, seed 0) in the header; 0 stands for bytes that do not.
  *
  * All functions here are pure: byte strings in, checked values out, safe on any bytes. Thread: any. */
 #ifndef SC_FRAME_H

@@ -34,13 +34,19 @@ void sc_inbox_expect(sc_inbox *self, const sc_tensor_name *name, uint64_t now_ns
         self->next_ns = entry->next_ns;
 }
 
-sc_arrival sc_inbox_arrive(sc_inbox *self, const sc_tensor_name *name)
+bool sc_inbox_has(const sc_inbox *self, const sc_tensor_name *name)
 {
     if (name->step < self->floor)
+        return true;
+    const inbox_entry *entry = sc_name_table_find(&self->names, name);
+    return entry && entry->seen;
+}
+
+sc_arrival sc_inbox_arrive(sc_inbox *self, const sc_tensor_name *name)
+{
+    if (sc_inbox_has(self, name))
         return SC_ARRIVAL_DUPLICATE;
     inbox_entry *entry = sc_name_table_find(&self->names, name);
-    if (entry && entry->seen)
-        return SC_ARRIVAL_DUPLICATE;
     if (!entry && self->names.n >= SC_INBOX_MAX_NAMES)
         return SC_ARRIVAL_FULL;
     if (!entry)

@@ -25,6 +25,8 @@ void sc_inbox_clear(sc_inbox *self);
 
 /* `name` is awaited, unless it is seen or awaited already. A full inbox does not ask. */
 void sc_inbox_expect(sc_inbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns);
+/* Whether it has come: then its payload need not be looked at. */
+bool sc_inbox_has(const sc_inbox *self, const sc_tensor_name *name);
 /* A tensor has come: only one that is SC_ARRIVAL_NEW may be delivered; one that is SC_ARRIVAL_FULL is not acknowledged. */
 sc_arrival sc_inbox_arrive(sc_inbox *self, const sc_tensor_name *name);
 /* Whether it is awaited and has not come. */

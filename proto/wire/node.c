@@ -4,6 +4,7 @@
 #include "proto/base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -71,6 +72,7 @@ sc_status sc_node_new(const sc_node_options *options, sc_node **out)
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a node");
     self->options = *options;
+    self->sharing = options->memory != NULL;
     self->probe_ns = UINT64_MAX;
     self->resend_ns = options->resend_ms * UINT64_C(1000000);
     self->name = strndup(options->name, SC_FRAME_TEXT_BYTES);
@@ -96,6 +98,10 @@ void sc_node_destroy(sc_node **self_p, int linger_ms)
     *self_p = NULL;
     if (!self)
         return;
+    SC_DEBUG("%s: closing; of payloads, %" PRIu64 " bytes went out (%" PRIu64 " through shared memory), %" PRIu64
+             " came in (%" PRIu64 ")",
+             self->name ? self->name : "", self->counters.bytes_out, self->counters.shared_out, self->counters.bytes_in,
+             self->counters.shared_in);
     for (size_t i = 0; i < self->n_peers; i++)
         self->peers[i]->dead = true; /* first all, so that no callback makes a new call */
     for (size_t i = 0; i < self->n_peers; i++) {
@@ -142,6 +148,11 @@ void sc_node_set_generation(sc_node *self, uint64_t generation)
         sc_outbox_keep_generation(&self->peers[i]->outbox, generation);
         sc_inbox_keep_generation(&self->peers[i]->inbox, generation);
     }
+}
+
+void sc_node_set_sharing(sc_node *self, bool sharing)
+{
+    self->sharing = sharing;
 }
 
 uint64_t sc_node_generation(const sc_node *self)

@@ -10,7 +10,8 @@
  *             status. A call without a reply is repeated under the same id after resend_ms, then after twice the wait
  *             each time up to eight times it, and at once after a reconnect; the other side executes an id once and
  *             repeats its reply.
- *   tensors   header frame + raw payload frame, no copy into libzmq. The sender keeps a tensor until it is acknowledged
+ *   tensors   header frame + raw payload frame, no copy into libzmq; or, between two processes of one host, a header that
+ *             says where the payload lies in the sender's memory, whatever the endpoint. The sender keeps a tensor until it is acknowledged
  *             or released, and repeats it after a reconnect; the receiver acknowledges, drops duplicates by name, and
  *             asks again, at the same pace, for what it is told to expect and does not get within resend_ms.
  *   keys      with sc_node_options.keys every connection is encrypted and both sides are who they say (CURVE): those that
@@ -32,6 +33,7 @@
 #include "proto/base/tensor.h"
 #include "proto/wire/buffer.h"
 #include "proto/wire/keys.h"
+#include "proto/wire/shared_memory.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -63,8 +65,9 @@ void sc_tensor_message_clear(sc_tensor_message *message);
 
 typedef struct sc_node_counters {
     uint64_t messages_in, messages_out, bytes_in, bytes_out; /* bytes of payload */
+    uint64_t shared_in, shared_out;                          /* of these, through shared memory */
     uint64_t rejected;                                       /* malformed or over a limit */
-    uint64_t fenced;                                         /* of another generation */
+    uint64_t fenced;                                         /* of another generation, or taken back by the sender */
     uint64_t duplicates;                                     /* tensors that had arrived before */
     uint64_t resends;                                        /* tensors asked for again by this node */
     uint64_t repeated;                                       /* tensors and calls sent again */
@@ -106,7 +109,10 @@ typedef struct sc_node_options {
      * one, it is not. 0: none. */
     uint32_t heartbeat_ms;
     uint64_t max_message_bytes; /* ZMQ_MAXMSGSIZE: a longer frame costs its sender the connection */
-    void *context;              /* for the callbacks */
+    /* Payloads whose buffers are of this memory do not travel to peers on the same host that have such memory too: these
+     * read them there. Borrowed while the node lives. NULL: all payloads travel. */
+    sc_shared_memory *memory;
+    void *context; /* for the callbacks */
     /* Takes the message. NULL: tensors are rejected. */
     void (*on_tensor)(void *context, sc_peer *peer, sc_tensor_message *message);
     /* A peer said Hello (again after a restart: another incarnation). NULL to ignore. */
@@ -137,6 +143,8 @@ void sc_node_set_run(sc_node *self, uint64_t run);
 /* Raises the fence: forgets all kept, expected and remembered tensors of other generations. */
 void sc_node_set_generation(sc_node *self, uint64_t generation);
 uint64_t sc_node_generation(const sc_node *self);
+/* Whether payloads that a peer could read in options.memory are left there; they are at first. */
+void sc_node_set_sharing(sc_node *self, bool sharing);
 sc_node_counters sc_node_count(const sc_node *self);
 
 /* "tcp://127.0.0.1:*", "ipc:///run/x". *bound, valid while the node lives, is the real endpoint.

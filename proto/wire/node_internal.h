@@ -52,6 +52,11 @@ struct sc_peer {
     bool distrusted;          /* something came damaged: both sides are to repeat what matters */
     uint64_t retry_ns;        /* pending tensors could not be sent: try again then */
 
+    bool same_host;
+    bool reads_ours;         /* it has opened this node's memory */
+    sc_shared_view *view;    /* of its memory; NULL: none */
+    uint64_t refused_cookie; /* of a memory of its that could not be opened: it is not tried again */
+
     sc_made_calls made;
     sc_served_calls served;
     sc_outbox outbox;
@@ -71,6 +76,7 @@ struct sc_node {
     char *name;
     uint64_t incarnation, generation;
     uint64_t resend_ns;
+    bool sharing;
     sc_node_counters counters;
     sc_node_keys keys; /* public_key "": plaintext */
     char *allowed_dir;
@@ -101,6 +107,26 @@ static inline uint64_t sc_node_now(const sc_node *self)
     return sc_clock_ns(&self->options.clock);
 }
 
+/* ---- payload.c ----------------------------------------------------------------------------------------------------- */
+
+/* How a payload travels to a peer. */
+typedef struct sc_carriage {
+    sc_buffer *frame;                  /* NULL: in none. Borrowed */
+    uint64_t xxh3;                     /* for the header; 0: not hashed */
+    bool shared;                       /* the peer reads it, */
+    Stagecoach__V1__SharedBytes place; /* here: for the header */
+} sc_carriage;
+
+/* `payload` NULL: there is none. Its hash is made at most once: it is kept in *known_xxh3, 0 until then. */
+void sc_peer_carry(const sc_peer *peer, sc_buffer *payload, uint64_t *known_xxh3, sc_carriage *out);
+/* Takes the payload of a message, from the place in the peer's memory that the header names, or else from the frame.
+ * *out is owned. Errors: SC_DATA_LOSS (damaged), SC_ABORTED (the sender has let it go), SC_INVALID (no such place),
+ * SC_FAILED_PRECONDITION (the peer's memory is not open here), SC_RESOURCE_EXHAUSTED. */
+sc_status sc_peer_fetch(sc_peer *peer, sc_incoming *message, size_t frame, const Stagecoach__V1__SharedBytes *shared,
+                        uint64_t xxh3, sc_buffer **out);
+/* What the peer's Hello says of hosts and memories. True: its memory was opened, of which it is to be told. */
+bool sc_peer_look(sc_peer *peer, const Stagecoach__V1__Hello *hello);
+
 /* ---- peer.c -------------------------------------------------------------------------------------------------------- */
 
 /* A peer in the node's list; a stranger may take the place of one that nobody uses.
@@ -112,8 +138,8 @@ void sc_peer_reset(sc_peer *peer, sc_status status, const char *why);
 void sc_peer_unref(sc_peer *peer);
 /* Takes the dead out of the node's list. */
 void sc_node_sweep(sc_node *node);
-/* Sends `header` with the protocol's version filled in. */
-bool sc_peer_put(sc_peer *peer, sc_envelope *header, const void *body, size_t body_bytes, sc_buffer *payload);
+/* Sends `header` with the protocol's version filled in. `carriage` NULL: there is no payload. */
+bool sc_peer_put(sc_peer *peer, sc_envelope *header, const void *body, size_t body_bytes, const sc_carriage *carriage);
 void sc_peer_hello(sc_peer *peer, bool reply_wanted);
 /* A connection stands, anew: what may be lost is sent and asked for again. */
 void sc_peer_reconnected(sc_peer *peer);

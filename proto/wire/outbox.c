@@ -33,7 +33,7 @@ void sc_outbox_clear(sc_outbox *self)
 }
 
 sc_status sc_outbox_put(sc_outbox *self, const sc_tensor_name *name, sc_dtype dtype, const sc_shape *shape,
-                        sc_buffer *payload, uint64_t xxh3, sc_kept_tensor **out)
+                        sc_buffer *payload, sc_kept_tensor **out)
 {
     sc_kept_tensor *tensor = malloc(sizeof *tensor);
     outbox_entry *entry = tensor ? sc_name_table_put(&self->names, name) : NULL;
@@ -50,7 +50,6 @@ sc_status sc_outbox_put(sc_outbox *self, const sc_tensor_name *name, sc_dtype dt
         .dtype = dtype,
         .shape = *shape,
         .payload = sc_buffer_ref(payload),
-        .xxh3 = xxh3,
         .pending = true,
     };
     *(self->last ? &self->last->next : &self->first) = tensor;

@@ -14,7 +14,7 @@ typedef struct sc_kept_tensor {
     sc_dtype dtype;
     sc_shape shape;
     sc_buffer *payload; /* a reference of its own */
-    uint64_t xxh3;
+    uint64_t xxh3;      /* 0: not made yet */
     bool pending;
     uint32_t n_sent;
     uint64_t sent_ns; /* the last time */
@@ -33,7 +33,7 @@ void sc_outbox_clear(sc_outbox *self); /* lets go of everything */
 /* Keeps a tensor, pending, with a reference of its own to `payload`; one of the same name is replaced.
  * Errors: SC_RESOURCE_EXHAUSTED. */
 sc_status sc_outbox_put(sc_outbox *self, const sc_tensor_name *name, sc_dtype dtype, const sc_shape *shape,
-                        sc_buffer *payload, uint64_t xxh3, sc_kept_tensor **out);
+                        sc_buffer *payload, sc_kept_tensor **out);
 /* It has been handed to libzmq. */
 void sc_outbox_sent(sc_outbox *self, sc_kept_tensor *tensor, uint64_t now_ns);
 void sc_outbox_acknowledge(sc_outbox *self, const sc_tensor_name *name);

@@ -68,6 +68,7 @@ void sc_peer_unref(sc_peer *self)
 {
     if (--self->refs > 0)
         return;
+    sc_shared_view_close(&self->view);
     free(self->endpoint);
     free(self->name);
     free(self);
@@ -192,7 +193,7 @@ void *sc_peer_context(const sc_peer *self)
 
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
 
-bool sc_peer_put(sc_peer *self, sc_envelope *header, const void *body, size_t body_bytes, sc_buffer *payload)
+bool sc_peer_put(sc_peer *self, sc_envelope *header, const void *body, size_t body_bytes, const sc_carriage *carriage)
 {
     if (self->dead)
         return false;
@@ -203,16 +204,21 @@ bool sc_peer_put(sc_peer *self, sc_envelope *header, const void *body, size_t bo
         .header = header,
         .body = body,
         .body_bytes = body_bytes,
-        .payload = payload,
+        .payload = carriage ? carriage->frame : NULL,
     };
     if (!sc_link_send(self->socket, &message)) {
         if (!self->endpoint)
             sc_peer_disconnected(self); /* the ROUTER has no connection under that routing id */
         return false;
     }
-    self->node->counters.messages_out++;
-    if (payload)
-        self->node->counters.bytes_out += sc_buffer_bytes(payload);
+    sc_node_counters *counters = &self->node->counters;
+    counters->messages_out++;
+    if (message.payload)
+        counters->bytes_out += sc_buffer_bytes(message.payload);
+    if (carriage && carriage->shared) {
+        counters->bytes_out += carriage->place.bytes;
+        counters->shared_out += carriage->place.bytes;
+    }
     return true;
 }
 
@@ -223,6 +229,16 @@ void sc_peer_hello(sc_peer *self, bool reply_wanted)
     hello.name = self->node->name;
     hello.reply_wanted = reply_wanted;
     hello.connection = self->connection;
+    hello.host = sc_shared_memory_host();
+    hello.reads = self->view ? sc_shared_view_cookie(self->view) : 0;
+    Stagecoach__V1__SharedMemory memory = STAGECOACH__V1__SHARED_MEMORY__INIT;
+    if (self->node->options.memory) {
+        sc_shared_offer offer = sc_shared_memory_offer(self->node->options.memory);
+        memory.process = offer.process;
+        memory.descriptor = offer.descriptor;
+        memory.cookie = offer.cookie;
+        hello.memory = &memory;
+    }
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
     envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_HELLO;
     envelope.hello = &hello;
@@ -236,6 +252,8 @@ static bool send_tensor(sc_peer *self, sc_kept_tensor *tensor)
     uint64_t shape[SC_MAX_DIMS];
     for (int i = 0; i < tensor->shape.n_dims; i++)
         shape[i] = (uint64_t)tensor->shape.dims[i];
+    sc_carriage carriage;
+    sc_peer_carry(self, tensor->payload, &tensor->xxh3, &carriage);
     Stagecoach__V1__TensorHeader header = STAGECOACH__V1__TENSOR_HEADER__INIT;
     header.run = node->options.run;
     header.name = &name;
@@ -243,11 +261,12 @@ static bool send_tensor(sc_peer *self, sc_kept_tensor *tensor)
     header.n_shape = (size_t)tensor->shape.n_dims;
     header.shape = shape;
     header.bytes = sc_buffer_bytes(tensor->payload);
-    header.xxh3 = tensor->xxh3;
+    header.xxh3 = carriage.xxh3;
+    header.shared = carriage.shared ? &carriage.place : NULL;
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
     envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_TENSOR;
     envelope.tensor = &header;
-    if (!sc_peer_put(self, &envelope, NULL, 0, tensor->payload)) {
+    if (!sc_peer_put(self, &envelope, NULL, 0, &carriage)) {
         self->retry_ns = sc_node_now(node) + node->resend_ns;
         return false;
     }
@@ -279,8 +298,7 @@ sc_status sc_peer_send(sc_peer *self, const sc_tensor_name *name, sc_dtype dtype
     if (self->dead)
         return SC_FAIL(SC_UNAVAILABLE, "%s was dropped", sc_peer_name(self));
     sc_kept_tensor *tensor;
-    uint64_t xxh3 = sc_frame_hash(sc_buffer_data(payload), bytes);
-    SC_TRY(sc_outbox_put(&self->outbox, name, dtype, shape, payload, xxh3, &tensor));
+    SC_TRY(sc_outbox_put(&self->outbox, name, dtype, shape, payload, &tensor));
     if (self->connected && self->outbox.n_pending == 1) /* else it would overtake */
         send_tensor(self, tensor);
     return SC_OK;

@@ -57,6 +57,7 @@ static void take_hello(sc_peer *peer, const Stagecoach__V1__Hello *hello)
     sc_node *node = peer->node;
     uint64_t now_ns = sc_node_now(node);
     bool news = peer->incarnation != hello->incarnation;
+    bool tell = sc_peer_look(peer, hello) && !hello->reply_wanted;
     if (news && peer->incarnation != 0) {
         SC_INFO("%s: %s has restarted", node->name, sc_peer_name(peer));
         peer->incarnation = hello->incarnation;
@@ -82,6 +83,8 @@ static void take_hello(sc_peer *peer, const Stagecoach__V1__Hello *hello)
         if (hello->reply_wanted)
             sc_peer_hello(peer, false);
     }
+    if (tell)
+        sc_peer_hello(peer, false);
     if (news) {
         SC_DEBUG("%s: met %s", node->name, sc_peer_name(peer));
         if (node->options.on_peer)
@@ -133,11 +136,13 @@ static void acknowledge(sc_peer *peer, const sc_tensor_name *name)
     peer->acks[peer->n_acks++] = *name;
 }
 
+enum { PAYLOAD_FRAME = 1 };
+
 static sc_status take_tensor(sc_peer *peer, const Stagecoach__V1__TensorHeader *header, sc_incoming *message)
 {
     sc_node *node = peer->node;
     sc_tensor_message tensor = {0};
-    size_t bytes = zmq_msg_size(&message->frames[1]);
+    size_t bytes = header->shared ? header->shared->bytes : zmq_msg_size(&message->frames[1]);
     SC_TRY(sc_frame_read_tensor(header, bytes, &tensor.name, &tensor.dtype, &tensor.shape));
     if (!node->options.on_tensor)
         return SC_FAIL(SC_INVALID, "a tensor came to a node that takes none");
@@ -148,23 +153,25 @@ static sc_status take_tensor(sc_peer *peer, const Stagecoach__V1__TensorHeader *
         node->counters.fenced++;
         return SC_OK;
     }
-    if (sc_frame_hash(zmq_msg_data(&message->frames[1]), bytes) != header->xxh3) {
-        sc_peer_expect(peer, &tensor.name); /* so that it is asked for again */
-        return SC_FAIL(SC_DATA_LOSS, "a tensor of step %llu, micro-batch %u, stage %u came damaged",
-                       (unsigned long long)tensor.name.step, tensor.name.microbatch, tensor.name.stage);
-    }
-    SC_TRY(sc_incoming_take(message, 1, &tensor.payload));
-    switch (sc_inbox_arrive(&peer->inbox, &tensor.name)) {
-    case SC_ARRIVAL_FULL:
-        sc_tensor_message_clear(&tensor);
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "more tensors than can be remembered");
-    case SC_ARRIVAL_DUPLICATE:
+    if (sc_inbox_has(&peer->inbox, &tensor.name)) { /* what is in the sender's memory may be something else by now */
         node->counters.duplicates++;
         acknowledge(peer, &tensor.name);
-        sc_tensor_message_clear(&tensor);
         return SC_OK;
-    case SC_ARRIVAL_NEW:
-        break;
+    }
+    sc_status status = sc_peer_fetch(peer, message, PAYLOAD_FRAME, header->shared, header->xxh3, &tensor.payload);
+    if (status == SC_ABORTED) {
+        node->counters.fenced++;
+        return SC_OK;
+    }
+    if (status == SC_DATA_LOSS || status == SC_FAILED_PRECONDITION)
+        sc_peer_expect(peer, &tensor.name); /* so that it is asked for again */
+    if (status != SC_OK)
+        return SC_FAIL(status, "a tensor of step %llu, micro-batch %u, stage %u: %s",
+                       (unsigned long long)tensor.name.step, tensor.name.microbatch, tensor.name.stage,
+                       sc_status_message());
+    if (sc_inbox_arrive(&peer->inbox, &tensor.name) == SC_ARRIVAL_FULL) {
+        sc_tensor_message_clear(&tensor);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "more tensors than can be remembered");
     }
     node->counters.bytes_in += bytes;
     acknowledge(peer, &tensor.name);

@@ -44,7 +44,6 @@ sc_status sc_made_calls_add(sc_made_calls *self, uint64_t id, const ProtobufCSer
         .request = packed,
         .request_bytes = bytes,
         .payload = payload,
-        .payload_xxh3 = payload ? sc_frame_hash(sc_buffer_data(payload), sc_buffer_bytes(payload)) : 0,
         .deadline_ms = deadline_ms,
         .deadline_ns = now_ns + deadline_ms * UINT64_C(1000000),
         .next_ns = now_ns,
@@ -245,8 +244,6 @@ sc_served_call *sc_served_calls_answer(sc_served_calls *self, uint64_t id, sc_st
         sc_buffer_unref(&payload);
     }
     call->payload = payload;
-    if (payload)
-        call->payload_xxh3 = sc_frame_hash(sc_buffer_data(payload), sc_buffer_bytes(payload));
     self->reply_bytes += bytes_of(call);
     bound(self, call);
     return call;

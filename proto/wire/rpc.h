@@ -27,8 +27,8 @@ typedef struct sc_made_call {
     const ProtobufCMethodDescriptor *method;
     void *request; /* packed */
     size_t request_bytes;
-    sc_buffer *payload; /* NULL if none */
-    uint64_t payload_xxh3;
+    sc_buffer *payload;    /* NULL if none */
+    uint64_t payload_xxh3; /* 0: not made yet */
     uint64_t generation;
     uint32_t deadline_ms;
     uint64_t deadline_ns, next_ns, wait_ns;
@@ -69,8 +69,8 @@ typedef struct sc_served_call {
     void *reply;   /* packed; NULL if status is not SC_OK */
     size_t reply_bytes;
     sc_buffer *payload;
-    uint64_t payload_xxh3;
-    uint64_t connection; /* of the peer's, that the reply was sent over the last time */
+    uint64_t payload_xxh3; /* 0: not made yet */
+    uint64_t connection;   /* of the peer's, that the reply was sent over the last time */
 } sc_served_call;
 
 typedef struct sc_served_calls {

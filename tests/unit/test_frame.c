@@ -192,23 +192,40 @@ static void numbers_of_frames_are_checked(void **state)
     const struct {
         Stagecoach__V1__Envelope__BodyCase body;
         uint32_t status;
+        bool shared; /* the payload is in the sender's memory */
         size_t least, most;
     } cases[] = {
-        {STAGECOACH__V1__ENVELOPE__BODY_HELLO, 0, 1, 1},  {STAGECOACH__V1__ENVELOPE__BODY_REQUEST, 0, 2, 3},
-        {STAGECOACH__V1__ENVELOPE__BODY_REPLY, 0, 2, 3},  {STAGECOACH__V1__ENVELOPE__BODY_REPLY, 5, 1, 1},
-        {STAGECOACH__V1__ENVELOPE__BODY_TENSOR, 0, 2, 2}, {STAGECOACH__V1__ENVELOPE__BODY_ACK, 0, 1, 1},
-        {STAGECOACH__V1__ENVELOPE__BODY_RESEND, 0, 1, 1},
+        {STAGECOACH__V1__ENVELOPE__BODY_HELLO, 0, false, 1, 1},
+        {STAGECOACH__V1__ENVELOPE__BODY_REQUEST, 0, false, 2, 3},
+        {STAGECOACH__V1__ENVELOPE__BODY_REQUEST, 0, true, 2, 2},
+        {STAGECOACH__V1__ENVELOPE__BODY_REPLY, 0, false, 2, 3},
+        {STAGECOACH__V1__ENVELOPE__BODY_REPLY, 0, true, 2, 2},
+        {STAGECOACH__V1__ENVELOPE__BODY_REPLY, 5, false, 1, 1},
+        {STAGECOACH__V1__ENVELOPE__BODY_REPLY, 5, true, 1, 1},
+        {STAGECOACH__V1__ENVELOPE__BODY_TENSOR, 0, false, 2, 2},
+        {STAGECOACH__V1__ENVELOPE__BODY_TENSOR, 0, true, 1, 1},
+        {STAGECOACH__V1__ENVELOPE__BODY_ACK, 0, false, 1, 1},
+        {STAGECOACH__V1__ENVELOPE__BODY_RESEND, 0, false, 1, 1},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        Stagecoach__V1__SharedBytes place = STAGECOACH__V1__SHARED_BYTES__INIT;
+        Stagecoach__V1__Request request = STAGECOACH__V1__REQUEST__INIT;
         Stagecoach__V1__Reply reply = STAGECOACH__V1__REPLY__INIT;
+        Stagecoach__V1__TensorHeader header = STAGECOACH__V1__TENSOR_HEADER__INIT;
+        request.shared = reply.shared = header.shared = cases[i].shared ? &place : NULL;
         reply.status = cases[i].status;
         sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
         envelope.body_case = cases[i].body;
-        envelope.reply = &reply;
+        if (cases[i].body == STAGECOACH__V1__ENVELOPE__BODY_REQUEST)
+            envelope.request = &request;
+        else if (cases[i].body == STAGECOACH__V1__ENVELOPE__BODY_TENSOR)
+            envelope.tensor = &header;
+        else
+            envelope.reply = &reply;
         for (size_t n = 0; n < 6; n++)
             assert_int_equal(sc_frame_check_frames(&envelope, n, 10),
                              n >= cases[i].least && n <= cases[i].most ? SC_OK : SC_INVALID);
-        if (cases[i].least == 2 && cases[i].most == 3)
+        if (cases[i].least == 2 && cases[i].body != STAGECOACH__V1__ENVELOPE__BODY_TENSOR)
             assert_int_equal(sc_frame_check_frames(&envelope, 2, SC_FRAME_BODY_BYTES + 1), SC_INVALID);
     }
 }

@@ -155,7 +155,7 @@ static sc_kept_tensor *put(sc_outbox *outbox, uint64_t generation, uint64_t step
     sc_kept_tensor *tensor = NULL;
     sc_buffer *payload = floats(25, 1);
     sc_tensor_name name = name_of(generation, step, microbatch);
-    assert_int_equal(sc_outbox_put(outbox, &name, SC_F32, &SC_SHAPE(25), payload, 0, &tensor), SC_OK);
+    assert_int_equal(sc_outbox_put(outbox, &name, SC_F32, &SC_SHAPE(25), payload, &tensor), SC_OK);
     sc_buffer_unref(&payload);
     return tensor;
 }
