@@ -309,6 +309,7 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     self->fresh = request->fresh;
     self->train = request->train;
     self->cache = request->cache;
+    self->shared_memory = request->shared_memory;
     self->keep = request->keep;
     self->lineage = request->lineage;
     self->log_bytes = request->log_bytes;

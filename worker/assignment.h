@@ -38,7 +38,7 @@ typedef struct sc_assignment {
     sc_model model;
     sc_optimizer optimizer;
     int B, T;
-    bool fresh, train, cache, keep;
+    bool fresh, train, cache, keep, shared_memory;
     uint32_t resend_ms;
     uint64_t lineage;
     int buddy; /* index of the member that deposits go to; -1: none */

@@ -166,7 +166,7 @@ sc_status sc_executor_new(const sc_executor_options *options, sc_executor **out)
     self->options = *options;
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
-    sc_status status = sc_buffer_pool_new(NULL, &self->pool);
+    sc_status status = sc_buffer_pool_new(options->memory.allocate ? &options->memory : NULL, &self->pool);
     if (status == SC_OK)
         status = start_thread(self);
     if (status != SC_OK) {

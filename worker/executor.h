@@ -33,6 +33,7 @@ typedef struct sc_executor_options {
     int threads;
     sc_clock clock;                /* for the times it reports */
     sc_mailbox *mailbox;           /* borrowed */
+    sc_buffer_memory memory;       /* of what it sends; all zero: malloc */
     void (*notify)(void *context); /* an event was posted */
     void *context;
 } sc_executor_options;

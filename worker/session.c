@@ -78,6 +78,7 @@ sc_status sc_session_begin_assignment(sc_session *self, sc_assignment *assignmen
                 failed);
     sc_node_set_generation(self->node, assignment->generation);
     SC_TRY_GOTO(status, admit_members(self), failed);
+    sc_node_set_sharing(self->node, assignment->shared_memory);
     SC_TRY_GOTO(status, sc_session_open_routes(self), failed);
     self->state = SC_SESSION_ASSIGNING;
     return SC_OK;
@@ -208,6 +209,7 @@ static sc_status open_node(sc_session *self)
         .resend_ms = RESEND_MS,
         .heartbeat_ms = HEARTBEAT_MS,
         .max_message_bytes = (uint64_t)MAX_MESSAGE_MB << 20,
+        .memory = self->memory,
         .context = self,
         .on_tensor = sc_session_on_tensor,
         .on_peer = sc_session_on_peer,
@@ -467,11 +469,14 @@ sc_status sc_session_new(const sc_session_options *options, sc_session **out)
         status = sc_mailbox_new(&self->mailbox);
     if (status == SC_OK)
         status = sc_shard_saver_new(wake, self, &self->shard_saver);
+    if (status == SC_OK && sc_shared_memory_new(&self->memory) != SC_OK)
+        SC_DEBUG("%s", sc_status_message()); /* all travels over sockets */
     sc_executor_options executor = {
         .ops = options->ops,
         .threads = options->threads,
         .clock = options->clock,
         .mailbox = self->mailbox,
+        .memory = self->memory ? sc_shared_memory_source(self->memory) : (sc_buffer_memory){0},
         .notify = wake,
         .context = self,
     };
@@ -495,6 +500,7 @@ void sc_session_destroy(sc_session **self_p)
     sc_shard_saver_destroy(&self->shard_saver);
     free(self->shared_dir);
     sc_mailbox_destroy(&self->mailbox);
+    sc_shared_memory_destroy(&self->memory);
     sc_assignment_unref(&self->assignment);
     pthread_mutex_destroy(&self->wake_lock);
     free(self);

@@ -82,6 +82,7 @@ struct sc_session {
     bool complained, joining, reporting;
     uint64_t refused_since_ms; /* no handshake with the coordinator has succeeded since; 0: none has failed */
 
+    sc_shared_memory *memory; /* that what the executor sends lies in; NULL: it cannot be shared */
     sc_mailbox *mailbox;
     sc_executor *executor;
     sc_assignment *assignment; /* NULL: none */

@@ -275,7 +275,10 @@ sc_status sc_cluster_new(const sc_cluster_options *options, sc_cluster **out)
     if (status != SC_OK)
         goto failed;
     SC_TRY_GOTO(status, open_signals(self), failed);
-    SC_TRY_GOTO(status, sc_buffer_pool_new(NULL, &self->buffers), failed);
+    if (options->config->wire.shared_memory && sc_shared_memory_new(&self->memory) != SC_OK)
+        SC_DEBUG("%s", sc_status_message()); /* all travels over sockets */
+    sc_buffer_memory source = self->memory ? sc_shared_memory_source(self->memory) : (sc_buffer_memory){0};
+    SC_TRY_GOTO(status, sc_buffer_pool_new(self->memory ? &source : NULL, &self->buffers), failed);
     sc_node_options node_options = {
         .name = "coordinator",
         .clock = options->clock,
@@ -283,6 +286,7 @@ sc_status sc_cluster_new(const sc_cluster_options *options, sc_cluster **out)
         .resend_ms = (uint32_t)options->config->wire.resend_ms,
         .heartbeat_ms = (uint32_t)(options->config->wire.lease_ms / 4 + 1),
         .max_message_bytes = (uint64_t)options->config->wire.max_message_mb << 20,
+        .memory = self->memory,
         .context = self,
         .on_revoked = on_revoked,
         .keys = options->keys,
@@ -315,6 +319,7 @@ void sc_cluster_destroy(sc_cluster **self_p)
     for (int i = 0; i < SC_STREAM_WINDOW; i++)
         sc_buffer_unref(&self->pieces[i].data);
     sc_buffer_pool_destroy(&self->buffers);
+    sc_shared_memory_destroy(&self->memory);
     if (self->signal_fd >= 0)
         close(self->signal_fd);
     for (int i = 0; self->members && i < self->n_workers; i++)

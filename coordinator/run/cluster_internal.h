@@ -29,6 +29,7 @@ enum { SC_STREAM_WINDOW = 4 };
 struct sc_cluster {
     sc_cluster_options options;
     sc_node *node;
+    sc_shared_memory *memory; /* of the buffers; NULL: it is not shared */
     sc_buffer_pool *buffers;
     const char *endpoint;
     sc_supervisor *supervisor; /* borrowed; NULL with `serve` */

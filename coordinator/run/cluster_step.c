@@ -161,6 +161,7 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
     request.fresh = a->fresh;
     request.train = a->train;
     request.cache = a->cache;
+    request.shared_memory = self->options.config->wire.shared_memory;
     request.resend_ms = (uint32_t)self->options.config->wire.resend_ms;
     self->n_pending = 0;
     for (int i = 0; i < self->n_workers; i++) {

@@ -73,6 +73,7 @@ typedef struct sc_config {
         int64_t resend_ms;      /* a receiver that waits longer asks again */
         int64_t max_message_mb; /* larger messages are refused */
         char *keys;             /* `serve`: directory of keygen's, NULL: plaintext; relative to the config file */
+        bool shared_memory;     /* between processes of one host */
     } wire;
     struct {
         char *level; /* as SC_LOG */

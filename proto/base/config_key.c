@@ -146,6 +146,8 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     PATH("wire.keys", wire.keys,
          "serve: directory that keygen made, relative to the config file; everything is encrypted, and the workers in "
          "its allowed/ may come"),
+    BOOL("wire.shared_memory", wire.shared_memory, "true",
+         "processes of one host read payloads in each other's memory"),
 
     STRING("log.level", log.level, "info", "debug, info, warn, error or off, or as SC_LOG: warn,rpc=debug"),
     BOOL("log.json", log.json, "false", "log lines as JSON"),
