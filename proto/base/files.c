@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +43,9 @@ sc_status sc_files_status(int error)
 static sc_status fail(const char *path, const char *what)
 {
     int error = errno;
-    return SC_FAIL(sc_files_status(error), "%s: %s: %s", path, what, strerror(error));
+    bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+    return SC_FAIL(sc_files_status(error), "%s: %s: %s%s", path, what, strerror(error),
+                   full ? "; free some space, or write to another place" : "");
 }
 
 static sc_status check_kind(const char *path, const struct stat *info, uint64_t max_bytes)

@@ -59,6 +59,11 @@ says err int8 bfloat16
 expect 2 stagecoach export
 says err RUN
 
+# a disk that is full: the error names the file, and nothing is left
+(ulimit -f 20 && exec stagecoach export "$golden" --out full) >out 2>err && fail "20 KiB were enough"
+says err full/model.safetensors 'File too large' 'free some space'
+[ ! -e full ] || fail "a failed export left something"
+
 # wrong directories
 expect 1 stagecoach train init.yaml --set model.heads=2 --run-dir bad
 says err model.heads 2 4

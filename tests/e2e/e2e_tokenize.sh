@@ -46,6 +46,9 @@ printf 'ab\xff' >broken.txt
 expect 1 stagecoach tokenize --tokenizer vocabulary a.txt broken.txt --out broken.tok
 says err "broken.txt:1:3: byte 0xFF"
 [ -z "$(ls broken.tok* 2>/dev/null)" ] || fail "a broken file leaves something behind"
+(ulimit -f 5 && exec stagecoach tokenize --tokenizer byte a.txt --out full.tok) >out 2>err && fail "5 KiB were enough"
+says err full.tok 'File too large' 'free some space'
+[ -z "$(ls full.tok* 2>/dev/null)" ] || fail "a full disk leaves something behind"
 expect 2 stagecoach tokenize --tokenizer vocabulary --train 300 a.txt --out x
 expect 2 stagecoach tokenize --tokenizer char a.txt --out x
 expect 2 stagecoach tokenize --train 256 a.txt --out x

@@ -32,6 +32,8 @@ says err model.tied 'has false' 'config true'
 expect 0 stagecoach train config.yaml "${untied[@]}" --workers 3 --run-dir resumed
 cmp resumed/final/model.safetensors reference/final/model.safetensors || fail "resumed: other weights"
 expect 0 stagecoach verify resumed
+expect 0 stagecoach export resumed --step 3 --out step3 # of a checkpoint, whose shards are two
+says step3/model.safetensors '"lm_head.weight"'
 
 # what is trained is read again
 for workers in 1 3; do

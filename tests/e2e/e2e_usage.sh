@@ -3,11 +3,11 @@
 write_config
 
 expect 0 stagecoach --help
-says out train serve plan batches generate evaluate export verify
+says out train serve plan batches generate evaluate export verify tokenize
 expect 0 stagecoach --version
 says out stagecoach 0.
 expect 0 stagecoach-worker --version
-for command in train serve plan batches generate evaluate export keygen verify; do
+for command in train serve plan batches generate evaluate export keygen verify tokenize; do
   expect 0 stagecoach $command --help
   says out "Usage: stagecoach $command"
 done
