@@ -43,6 +43,7 @@ static const struct {
     {"microhttpd", {"coordinator/status/"}},
     {"libfyaml", {"proto/base/config"}},
     {"pcre2", {"coordinator/data/"}},
+    {"utf8proc", {"coordinator/data/"}},
     {"jansson", {"proto/base/safetensors", "coordinator/data/", "coordinator/run/", "coordinator/status/"}},
 };
 enum { N_LIBRARIES = sizeof libraries / sizeof libraries[0] };
