@@ -2,6 +2,7 @@
 #include "coordinator/data/tokenizer_internal.h"
 #include "proto/base/files.h"
 #include "coordinator/data/tokenizer_bpe.h"
+#include "coordinator/data/tokenizer_wordpiece.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -12,7 +13,7 @@
 #include <xxhash.h>
 
 static const sc_tokenizer_kind_table *const kinds[] = {&sc_tokenizer_char_kind, &sc_tokenizer_byte_kind,
-                                                       &sc_tokenizer_bpe_kind};
+                                                       &sc_tokenizer_bpe_kind, &sc_tokenizer_wordpiece_kind};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 void sc_tokenizer_destroy(sc_tokenizer **self_p)
@@ -42,6 +43,25 @@ sc_status sc_tokenizer_encode_some(const sc_tokenizer *self, const sc_text *text
                                    void *context, size_t *used)
 {
     return self->kind->encode(self, text, more, put, context, used);
+}
+
+sc_status sc_tokenizer_encode_spans(const sc_tokenizer *self, const sc_text *text, sc_token_span **spans, size_t *n)
+{
+    *spans = NULL;
+    if (!self->kind->encode_spans)
+        return SC_FAIL(SC_UNIMPLEMENTED, "%s: the %s tokenizer does not tell where its tokens lie in a text",
+                       text->name, self->kind->type);
+    return self->kind->encode_spans(self, text, spans, n);
+}
+
+bool sc_tokenizer_continues(const sc_tokenizer *self, int32_t id)
+{
+    return self->kind->continues && self->kind->continues(self, id);
+}
+
+sc_status sc_tokenizer_export(const sc_tokenizer *self, const char *dir)
+{
+    return self->kind->export ? self->kind->export(self, dir) : SC_OK;
 }
 
 int32_t sc_tokenizer_special(const sc_tokenizer *self, const char *content)
@@ -133,7 +153,9 @@ static sc_status load_object(const json_t *object, sc_tokenizer **out)
             sc_tokenizer_destroy(out);
             return SC_FAIL(SC_INVALID, "has keys that a tokenizer of type \"%s\" does not know", type);
         }
-    return SC_FAIL(SC_INVALID, "has the unknown type \"%s\"; this version knows \"char\", \"byte\" and \"bpe\"", type);
+    return SC_FAIL(SC_INVALID,
+                   "has the unknown type \"%s\"; this version knows \"char\", \"byte\", \"bpe\" and \"wordpiece\"",
+                   type);
 }
 
 /* Reads a JSON file and makes of it what `make` makes, which does not know the path. */
@@ -164,6 +186,44 @@ sc_status sc_tokenizer_read_json(const char *path, json_t **out)
     return SC_OK;
 }
 
+sc_status sc_tokenizer_write_file(const char *dir, const char *name, const char *text)
+{
+    char path[PATH_MAX];
+    const int n = snprintf(path, sizeof path, "%s/%s", dir, name);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return SC_FAIL(SC_INVALID, "%s: the path is too long", dir);
+    return text ? sc_files_replace(path, text, strlen(text))
+                : SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write the tokenizer", path);
+}
+
+sc_status sc_tokenizer_write_json(const char *dir, const char *name, const json_t *object, size_t flags)
+{
+    char *text = json_dumps(object, flags | JSON_PRESERVE_ORDER);
+    const sc_status status = sc_tokenizer_write_file(dir, name, text);
+    free(text);
+    return status;
+}
+
+const char *sc_tokenizer_file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+sc_status sc_tokenizer_beside(const char *path, const char *name, char out[PATH_MAX])
+{
+    const int dir = (int)(sc_tokenizer_file_name(path) - path), n = snprintf(out, PATH_MAX, "%.*s%s", dir, path, name);
+    return n > 0 && n < PATH_MAX ? SC_OK : SC_FAIL(SC_INVALID, "%s: the path is too long", path);
+}
+
+size_t sc_tokenizer_line(const char *bytes, size_t at, size_t n_bytes, size_t *next)
+{
+    const char *end = memchr(bytes + at, '\n', n_bytes - at);
+    size_t length = end ? (size_t)(end - bytes) - at : n_bytes - at;
+    *next = at + length + (end != NULL);
+    return length > 0 && bytes[at + length - 1] == '\r' ? length - 1 : length;
+}
+
 sc_status sc_tokenizer_load(const char *path, sc_tokenizer **out)
 {
     return load_file(path, load_object, out);
@@ -172,13 +232,20 @@ sc_status sc_tokenizer_load(const char *path, sc_tokenizer **out)
 /* A run's tokenizer has a "type", Hugging Face's a "model". */
 static sc_status load_either(const json_t *object, sc_tokenizer **out)
 {
-    return json_object_get(object, "model") ? sc_tokenizer_bpe_load_hf(object, out) : load_object(object, out);
+    if (!json_object_get(object, "model"))
+        return load_object(object, out);
+    return sc_tokenizer_wordpiece_is_hf(object) ? sc_tokenizer_wordpiece_load_hf(object, out)
+                                                : sc_tokenizer_bpe_load_hf(object, out);
 }
 
 static sc_status open_directory(const char *dir, sc_tokenizer **out)
 {
-    static const char *const names[] = {"stagecoach_tokenizer.json", "final/stagecoach_tokenizer.json",
-                                        "tokenizer.json", "vocab.json", "encoder.json"};
+    static const char *const names[] = {"stagecoach_tokenizer.json",
+                                        "final/stagecoach_tokenizer.json",
+                                        "tokenizer.json",
+                                        "vocab.json",
+                                        "encoder.json",
+                                        "vocab.txt"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[PATH_MAX];
         const int length = snprintf(path, sizeof path, "%s/%s", dir, names[i]);
@@ -187,7 +254,7 @@ static sc_status open_directory(const char *dir, sc_tokenizer **out)
     }
     return SC_FAIL(SC_NOT_FOUND,
                    "%s: holds no tokenizer: neither stagecoach_tokenizer.json nor tokenizer.json nor vocab.json nor "
-                   "encoder.json",
+                   "encoder.json nor vocab.txt",
                    dir);
 }
 
@@ -197,5 +264,7 @@ sc_status sc_tokenizer_open(const char *path, sc_tokenizer **out)
     struct stat info;
     if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
         return open_directory(path, out);
+    if (sc_tokenizer_wordpiece_is_txt(path))
+        return sc_tokenizer_wordpiece_load_txt(path, out);
     return sc_tokenizer_bpe_is_pair(path) ? sc_tokenizer_bpe_load_pair(path, out) : load_file(path, load_either, out);
 }

@@ -5,6 +5,7 @@
  *   {"type":"char","vocab":["\n"," ","!", ...]}     id = place in the list
  *   {"type":"byte"}                                 id = the byte
  *   {"type":"bpe","vocab":[...],"merges":[...],"added":[...]}    tokenizer_bpe.h
+ *   {"type":"wordpiece","vocab":[...],...}                       tokenizer_wordpiece.h
  * A kind of tokenizer is one table of functions (tokenizer_internal.h); nothing else knows which kinds there are. No
  * kind makes more tokens than the text has bytes.
  *
@@ -49,7 +50,7 @@ sc_status sc_tokenizer_char_freeze(sc_tokenizer *self);
 
 void sc_tokenizer_destroy(sc_tokenizer **self_p);
 
-/* "char", "byte", "bpe". */
+/* "char", "byte", "bpe", "wordpiece". */
 const char *sc_tokenizer_type(const sc_tokenizer *self);
 int sc_tokenizer_vocab(const sc_tokenizer *self);
 
@@ -64,12 +65,25 @@ sc_status sc_tokenizer_encode_some(const sc_tokenizer *self, const sc_text *text
 /* The same into one array: *ids is owned, to be freed with free (), not NULL even for an empty text. */
 sc_status sc_tokenizer_encode_all(const sc_tokenizer *self, const sc_text *text, int32_t **ids, size_t *n_ids);
 
+/* A token and the bytes [begin, end) of the text that it stands for. sc_utf8_count makes characters of them. */
+typedef struct sc_token_span {
+    int32_t id;
+    size_t begin, end;
+} sc_token_span;
+/* As encode_all, with the place of each token. What vanished at a token's edges (accents, control characters) is not in it.
+ * Errors: as encode; SC_UNIMPLEMENTED for a kind without places (all but wordpiece). */
+sc_status sc_tokenizer_encode_spans(const sc_tokenizer *self, const sc_text *text, sc_token_span **spans, size_t *n);
+
 enum { SC_TOKEN_MAX_BYTES = 256 };
-/* The bytes of one token; returns how many. They need not be whole characters (byte). An id that is none gives 0. */
+/* The bytes of one token; returns how many. They need not be whole characters (byte). A wordpiece that begins a word has a
+ * space in front. An id that is none gives 0. */
 size_t sc_tokenizer_decode(const sc_tokenizer *self, int32_t id, char out[SC_TOKEN_MAX_BYTES]);
 
 /* The id of an added token such as "<|endoftext|>", -1 if the tokenizer has none of this content. */
 int32_t sc_tokenizer_special(const sc_tokenizer *self, const char *content);
+
+/* Whether the token goes on within a word, as "##ing" does. */
+bool sc_tokenizer_continues(const sc_tokenizer *self, int32_t id);
 
 /* A hash of all that the tokenizer is: equal for equal ones wherever they came from. Errors: SC_RESOURCE_EXHAUSTED. */
 sc_status sc_tokenizer_hash(const sc_tokenizer *self, uint64_t *out);
@@ -80,8 +94,12 @@ sc_status sc_tokenizer_save(const sc_tokenizer *self, const char *path);
  * Errors: SC_NOT_FOUND, SC_UNAVAILABLE (cannot be read), SC_INVALID. */
 sc_status sc_tokenizer_load(const char *path, sc_tokenizer **out);
 
+/* Writes the files from which Hugging Face's library makes the same tokenizer into a directory that exists; of kinds that it
+ * does not know, none. Errors: as save. */
+sc_status sc_tokenizer_export(const sc_tokenizer *self, const char *dir);
+
 /* The tokenizer that a user names: a run's tokenizer; Hugging Face's tokenizer.json; one of vocab.json, merges.txt,
- * encoder.json, vocab.bpe, with its partner beside it; or a directory, a run's or one that holds such files, searched in this
+ * encoder.json, vocab.bpe, with its partner beside it; BERT's vocab.txt; or a directory, a run's or one that holds such files, searched in this
  * order. Returns owned. Errors: as load; SC_NOT_FOUND for a directory without any. */
 sc_status sc_tokenizer_open(const char *path, sc_tokenizer **out);
 

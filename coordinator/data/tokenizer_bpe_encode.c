@@ -1,22 +1,11 @@
 /* The BPE tokenizer's encoding: added tokens, words, and the table of words that were merged lately. */
 #include "coordinator/data/tokenizer_bpe_internal.h"
 #include "coordinator/data/utf8.h"
+#include "coordinator/data/word_cache.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
-
-/* A word and its ids, in one cache line. Longer words, about one in a thousand of English text, are merged anew. */
-enum { CACHED_BYTES = 30, CACHED_IDS = 8 };
-typedef struct cached {
-    uint8_t n_bytes, n_ids; /* n_bytes 0: empty */
-    char bytes[CACHED_BYTES];
-    int32_t ids[CACHED_IDS];
-} cached;
-
-/* Four megabytes at most: all words of a text so common that they matter. A short text has few. */
-enum { MOST_CACHED = 1 << 16, FEWEST_CACHED = 1 << 6 };
 
 /* The state of one call. */
 typedef struct encoder {
@@ -24,8 +13,7 @@ typedef struct encoder {
     const sc_text *text;
     sc_tokenizer_put put;
     void *context;
-    cached *cache;   /* [n_cached], each word at its hash's place */
-    size_t n_cached; /* a power of two */
+    sc_word_cache cache;
     sc_bpe_scratch scratch;
     int32_t *word; /* [word_capacity]: ids of a word that is longer than a piece */
     size_t word_capacity;
@@ -72,10 +60,10 @@ static sc_status encode_word(encoder *self, size_t at, size_t n)
         SC_TRY(flush(self));
     const char *bytes = self->text->bytes + at;
     int32_t *ids = self->ids + self->n;
-    cached *place = NULL;
-    if (n <= CACHED_BYTES) {
-        place = &self->cache[XXH3_64bits(bytes, n) & (self->n_cached - 1)];
-        if (place->n_bytes == n && memcmp(place->bytes, bytes, n) == 0) {
+    sc_cached_word *place = NULL;
+    if (n <= SC_CACHED_BYTES) {
+        place = sc_word_cache_at(&self->cache, bytes, n);
+        if (sc_cached_word_is(place, bytes, n)) {
             memcpy(ids, place->ids, place->n_ids * sizeof *ids);
             self->n += place->n_ids;
             return SC_OK;
@@ -85,34 +73,10 @@ static sc_status encode_word(encoder *self, size_t at, size_t n)
     for (size_t i = 0; i < n; i++)
         ids[i] = self->bpe->byte_ids[(unsigned char)bytes[i]];
     SC_TRY(sc_bpe_merges_apply(&self->bpe->merges, &self->scratch, ids, &n_ids));
-    if (place && n_ids <= CACHED_IDS) {
-        place->n_bytes = (uint8_t)n;
-        place->n_ids = (uint8_t)n_ids;
-        memcpy(place->bytes, bytes, n);
-        memcpy(place->ids, ids, n_ids * sizeof *ids);
-    }
+    if (place)
+        sc_cached_word_set(place, bytes, n, ids, n_ids);
     self->n += n_ids;
     return SC_OK;
-}
-
-/* The first added token that begins in [at, decided) and ends by `end`: its place and id. Without one, *place is
- * `decided` and -1 is returned. */
-static int32_t find_added(const sc_bpe *self, const char *bytes, size_t at, size_t decided, size_t end, size_t *place)
-{
-    for (; at < decided && self->n_added; at++) {
-        if (!self->begins_added[(unsigned char)bytes[at]])
-            continue;
-        for (int i = 0; i < self->n_added; i++) {
-            const int32_t id = self->added[i];
-            const size_t n = sc_bpe_length(self, id);
-            if (n <= end - at && memcmp(bytes + at, self->bytes + self->starts[id], n) == 0) {
-                *place = at;
-                return id;
-            }
-        }
-    }
-    *place = decided;
-    return -1;
 }
 
 /* Words of [*at, end); *at is where the first undecided one begins, or `end`. */
@@ -132,24 +96,18 @@ static sc_status encode_text(encoder *self, size_t end, bool more, size_t *used)
 {
     const sc_bpe *bpe = self->bpe;
     const char *bytes = self->text->bytes;
-    /* An added token that begins behind `decided` may be one that goes on behind the end. */
-    size_t decided = end;
-    if (more && bpe->longest_added > 1) {
-        decided -= end < bpe->longest_added - 1 ? end : bpe->longest_added - 1;
-        while (decided > 0 && ((unsigned char)bytes[decided] & 0xC0) == 0x80)
-            decided--;
-    }
+    const size_t decided = sc_added_tokens_decided(&bpe->added, bytes, end, more);
     size_t at = 0;
     for (;;) {
         size_t stop;
-        const int32_t id = find_added(bpe, bytes, at, decided, end, &stop);
-        SC_TRY(encode_words(self, &at, stop, more && id < 0));
-        if (id < 0)
+        const sc_added_token *added = sc_added_tokens_find(&bpe->added, bytes, at, decided, end, &stop);
+        SC_TRY(encode_words(self, &at, stop, more && !added));
+        if (!added)
             break;
         if (self->n == SC_TOKENIZER_PIECE)
             SC_TRY(flush(self));
-        self->ids[self->n++] = id;
-        at = stop + sc_bpe_length(bpe, id);
+        self->ids[self->n++] = added->id;
+        at = stop + added->n_bytes;
         if (at >= decided)
             break;
     }
@@ -160,14 +118,13 @@ static sc_status encode_text(encoder *self, size_t end, bool more, size_t *used)
 sc_status sc_bpe_encode(const sc_tokenizer *base, const sc_text *text, bool more, sc_tokenizer_put put, void *context,
                         size_t *used)
 {
-    size_t end, n_cached = FEWEST_CACHED;
+    size_t end;
     SC_TRY(sc_text_check_utf8(text, more, &end));
-    while (n_cached < MOST_CACHED && n_cached < end / 4)
-        n_cached *= 2;
     encoder *self = calloc(1, sizeof *self);
-    cached *cache = calloc(n_cached, sizeof *cache);
+    if (self)
+        sc_word_cache_init(&self->cache, end);
     sc_status status;
-    if (!self || !cache) {
+    if (!self || !self->cache.words) {
         status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to encode it", text->name);
         goto out;
     }
@@ -175,13 +132,12 @@ sc_status sc_bpe_encode(const sc_tokenizer *base, const sc_text *text, bool more
     self->text = text;
     self->put = put;
     self->context = context;
-    self->cache = cache;
-    self->n_cached = n_cached;
     status = encode_text(self, end, more, used);
     sc_bpe_scratch_clear(&self->scratch);
     free(self->word);
 out:
-    free(cache);
+    if (self)
+        free(self->cache.words);
     free(self);
     return status;
 }

@@ -1,9 +1,7 @@
 /* The BPE tokenizer's files for Hugging Face. */
-#include "proto/base/files.h"
 #include "coordinator/data/tokenizer_bpe.h"
 #include "coordinator/data/tokenizer_bpe_internal.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,23 +9,6 @@
 static sc_status no_memory(void)
 {
     return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to write the tokenizer");
-}
-
-static sc_status write_file(const char *dir, const char *name, const char *bytes)
-{
-    char path[PATH_MAX];
-    const int n = snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (n < 0 || (size_t)n >= sizeof path)
-        return SC_FAIL(SC_INVALID, "%s: the path is too long", dir);
-    return bytes ? sc_files_replace(path, bytes, strlen(bytes)) : no_memory();
-}
-
-static sc_status write_json(const char *dir, const char *name, const json_t *object, size_t flags)
-{
-    char *text = json_dumps(object, flags | JSON_PRESERVE_ORDER);
-    const sc_status status = write_file(dir, name, text);
-    free(text);
-    return status;
 }
 
 /* The tokens by id, as vocab.json and tokenizer.json have them. */
@@ -66,7 +47,7 @@ static sc_status write_merges(const sc_bpe *self, const char *dir, json_t *list)
         bad = json_array_append_new(list, json_string(line)) != 0 || fprintf(out, "%s\n", line) < 0;
     }
     bad = fclose(out) != 0 || bad;
-    const sc_status status = bad ? no_memory() : write_file(dir, "merges.txt", text);
+    const sc_status status = bad ? no_memory() : sc_tokenizer_write_file(dir, "merges.txt", text);
     free(text);
     return status;
 }
@@ -75,7 +56,7 @@ static json_t *added_of(const sc_bpe *self)
 {
     json_t *list = json_array();
     for (int32_t id = 0; id < self->n; id++) {
-        if (!sc_bpe_is_added(self, id))
+        if (!sc_added_tokens_has(&self->added, id))
             continue;
         json_t *token = json_pack("{si,ss%,sb,sb,sb,sb,sb}", "id", (int)id, "content", self->bytes + self->starts[id],
                                   sc_bpe_length(self, id), "single_word", 0, "lstrip", 0, "rstrip", 0, "normalized", 0,
@@ -93,7 +74,7 @@ sc_status sc_tokenizer_bpe_export(const sc_tokenizer *base, const char *dir)
     const sc_bpe *self = (const sc_bpe *)base;
     json_t *vocab = vocab_of(self), *merges = json_array(), *file = NULL;
     sc_status status;
-    SC_TRY_GOTO(status, write_json(dir, "vocab.json", vocab, JSON_COMPACT), out);
+    SC_TRY_GOTO(status, sc_tokenizer_write_json(dir, "vocab.json", vocab, JSON_COMPACT), out);
     SC_TRY_GOTO(status, write_merges(self, dir, merges), out);
     file = json_pack("{ss,sn,sn,so,sn,s{ss,sb,sb,sb},s{ss,sb,sb,sb},s{ss,sb,sb,sb},"
                      "s{ss,sn,sn,sn,sn,sb,sb,sb,sO,sO}}",
@@ -103,7 +84,7 @@ sc_status sc_tokenizer_bpe_export(const sc_tokenizer *base, const char *dir)
                      "decoder", "type", "ByteLevel", "add_prefix_space", 1, "trim_offsets", 1, "use_regex", 1, "model",
                      "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
                      "fuse_unk", 0, "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab, "merges", merges);
-    status = file ? write_json(dir, "tokenizer.json", file, JSON_INDENT(2)) : no_memory();
+    status = file ? sc_tokenizer_write_json(dir, "tokenizer.json", file, JSON_INDENT(2)) : no_memory();
 out:
     json_decref(vocab);
     json_decref(merges);

@@ -2,6 +2,7 @@
 #ifndef SC_TOKENIZER_BPE_INTERNAL_H
 #define SC_TOKENIZER_BPE_INTERNAL_H
 
+#include "coordinator/data/added_tokens.h"
 #include "coordinator/data/bpe_merges.h"
 #include "coordinator/data/pre_tokenizer.h"
 #include "coordinator/data/tokenizer_internal.h"
@@ -14,18 +15,13 @@ typedef struct sc_bpe {
     char *bytes;           /* of all tokens, one after the other */
     size_t *starts;        /* [n + 1]: where token i begins in them */
     int32_t byte_ids[256]; /* the tokens of one byte */
-    int32_t *added;        /* [n_added]: longest first */
-    int n_added;
-    size_t longest_added;   /* bytes; 0 if there is none */
-    bool begins_added[256]; /* whether an added token begins with the byte */
+    sc_added_tokens added;
 } sc_bpe;
 
 static inline size_t sc_bpe_length(const sc_bpe *self, int32_t id)
 {
     return self->starts[id + 1] - self->starts[id];
 }
-
-bool sc_bpe_is_added(const sc_bpe *self, int32_t id);
 
 /* Token `id` as vocabulary files write it: an added token as it is, another in the alphabet of bytes. */
 enum { SC_BPE_MAX_SYMBOLS = 2 * SC_TOKEN_MAX_BYTES };

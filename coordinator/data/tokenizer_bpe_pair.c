@@ -14,16 +14,10 @@ static const struct {
 } pairs[] = {{"vocab.json", "merges.txt"}, {"encoder.json", "vocab.bpe"}};
 enum { N_PAIRS = sizeof pairs / sizeof *pairs };
 
-static const char *last_component(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Which pair the path is one of, -1 if it is none. */
 static int pair_of(const char *path)
 {
-    const char *name = last_component(path);
+    const char *name = sc_tokenizer_file_name(path);
     for (int i = 0; i < N_PAIRS; i++)
         if (strcmp(name, pairs[i].vocab) == 0 || strcmp(name, pairs[i].merges) == 0)
             return i;
@@ -33,22 +27,6 @@ static int pair_of(const char *path)
 bool sc_tokenizer_bpe_is_pair(const char *path)
 {
     return pair_of(path) >= 0;
-}
-
-/* A file beside `path`. */
-static sc_status beside(const char *path, const char *name, char out[PATH_MAX])
-{
-    const int dir = (int)(last_component(path) - path), n = snprintf(out, PATH_MAX, "%.*s%s", dir, path, name);
-    return n > 0 && n < PATH_MAX ? SC_OK : SC_FAIL(SC_INVALID, "%s: the path is too long", path);
-}
-
-/* The next line's length without its end, LF or CR LF; *next is where the one behind it begins. */
-static size_t line_length(const char *bytes, size_t at, size_t n_bytes, size_t *next)
-{
-    const char *end = memchr(bytes + at, '\n', n_bytes - at);
-    size_t length = end ? (size_t)(end - bytes) - at : n_bytes - at;
-    *next = at + length + (end != NULL);
-    return length > 0 && bytes[at + length - 1] == '\r' ? length - 1 : length;
 }
 
 static size_t count_lines(const char *bytes, size_t n_bytes)
@@ -66,7 +44,7 @@ static sc_status read_merges(const char *path, const char *bytes, size_t n_bytes
     static const char version[] = "#version";
     size_t line = 1;
     for (size_t at = 0, next; at < n_bytes; at = next, line++) {
-        const size_t length = line_length(bytes, at, n_bytes, &next);
+        const size_t length = sc_tokenizer_line(bytes, at, n_bytes, &next);
         if (length >= sizeof version - 1 && memcmp(bytes + at, version, sizeof version - 1) == 0)
             continue;
         const sc_status status = sc_tokenizer_bpe_merge(self, vocab, bytes + at, length);
@@ -109,9 +87,9 @@ sc_status sc_tokenizer_bpe_load_pair(const char *path, sc_tokenizer **out)
     *out = NULL;
     const int pair = pair_of(path);
     char vocab_path[PATH_MAX], merges_path[PATH_MAX], added_path[PATH_MAX];
-    SC_TRY(beside(path, pairs[pair].vocab, vocab_path));
-    SC_TRY(beside(path, pairs[pair].merges, merges_path));
-    SC_TRY(beside(path, "added_tokens.json", added_path));
+    SC_TRY(sc_tokenizer_beside(path, pairs[pair].vocab, vocab_path));
+    SC_TRY(sc_tokenizer_beside(path, pairs[pair].merges, merges_path));
+    SC_TRY(sc_tokenizer_beside(path, "added_tokens.json", added_path));
     if (access(added_path, F_OK) == 0)
         return SC_FAIL(SC_INVALID,
                        "%s: added tokens are read from tokenizer.json alone; save the tokenizer as one (a \"fast\" "

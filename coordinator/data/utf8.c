@@ -56,6 +56,14 @@ size_t sc_utf8_encode(uint32_t code_point, char out[SC_UTF8_MAX_BYTES])
     return length;
 }
 
+size_t sc_utf8_count(const char *text, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += ((unsigned char)text[i] & 0xC0) != 0x80;
+    return count;
+}
+
 sc_utf8_place sc_utf8_place_of(const char *text, size_t at)
 {
     sc_utf8_place place = {1, 1};

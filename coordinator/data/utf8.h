@@ -13,6 +13,9 @@ size_t sc_utf8_decode(const char *text, size_t n, uint32_t *code_point);
 /* Writes the bytes of a valid code point, returns how many. */
 size_t sc_utf8_encode(uint32_t code_point, char out[SC_UTF8_MAX_BYTES]);
 
+/* How many characters n bytes of valid UTF-8 hold. */
+size_t sc_utf8_count(const char *text, size_t n);
+
 /* Where byte `at` of a text lies, both from 1. Columns count characters; a byte that is none counts as one. */
 typedef struct sc_utf8_place {
     uint64_t line, column;

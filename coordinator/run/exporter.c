@@ -1,7 +1,7 @@
 #include "coordinator/run/exporter.h"
 
 #include "proto/base/files.h"
-#include "coordinator/data/tokenizer_bpe.h"
+#include "coordinator/data/tokenizer.h"
 #include "coordinator/run/checkpoint.h"
 #include "proto/base/checksums.h"
 #include "coordinator/run/weights.h"
@@ -98,7 +98,8 @@ static sc_status make_directory(exporter *e)
 static void take_back(const exporter *e)
 {
     static const char *const names[] = {
-        "model.safetensors", "stagecoach_tokenizer.json", "vocab.json", "merges.txt", "tokenizer.json", "config.json"};
+        "model.safetensors", "stagecoach_tokenizer.json", "vocab.json", "merges.txt", "vocab.txt",
+        "tokenizer.json",    "tokenizer_config.json",     "config.json"};
     char path[PATH_MAX];
     for (size_t i = 0; e->wrote_files && i < sizeof names / sizeof names[0]; i++)
         unlink(path_of(e, names[i], path));
@@ -167,8 +168,8 @@ static sc_status write_files(exporter *e)
     SC_TRY(write_weights(e, path_of(e, "model.safetensors", path)));
     if (e->tokenizer)
         SC_TRY(sc_tokenizer_save(e->tokenizer, path_of(e, "stagecoach_tokenizer.json", path)));
-    if (e->tokenizer && strcmp(sc_tokenizer_type(e->tokenizer), "bpe") == 0)
-        SC_TRY(sc_tokenizer_bpe_export(e->tokenizer, e->options->out));
+    if (e->tokenizer)
+        SC_TRY(sc_tokenizer_export(e->tokenizer, e->options->out));
     sc_dtype dtype = dtype_of(e, sc_model_embedding_param(&e->model));
     return sc_hf_config_save(&e->model, dtype, path_of(e, "config.json", path));
 }

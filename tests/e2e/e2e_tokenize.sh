@@ -35,6 +35,14 @@ if bounded a.txt; then
   rm long.txt bounded.tok
 fi
 
+# BERT's WordPiece: tokens of a text, and a run keeps it.
+printf '%s\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' '[MASK]' {a..z} '##'{a..z} . , ';' ':' '!' '?' "'" - >vocab.txt
+expect 0 stagecoach tokenize --tokenizer vocab.txt a.txt --out pieces.tok
+says out "pieces.tok: " "tokens of a vocabulary of 65"
+expect 0 stagecoach train config.yaml --set data.tokenizer=vocab.txt --set data.train="[pieces.tok]" --threads 1 --run-dir pieces
+expect 0 stagecoach tokenize --tokenizer pieces a.txt --out again.tok
+cmp pieces.tok again.tok || fail "the run's WordPiece tokenizer is another"
+
 # Mistakes.
 expect 1 stagecoach train config.yaml --set data.tokenizer=byte --set data.train="[plain.tok]" --run-dir none
 says err "plain.tok: was made with another tokenizer"

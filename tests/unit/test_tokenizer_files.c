@@ -177,7 +177,7 @@ static void what_would_change_the_tokens_is_refused_by_name(void **state)
     static const struct {
         const char *path, *value, *piece;
     } cases[] = {
-        {"model.type", "\"WordPiece\"", "model has the type \"WordPiece\"; supported: BPE"},
+        {"model.type", "\"Unigram\"", "model has the type \"Unigram\"; supported: BPE"},
         {"model.dropout", "0.1", "model: \"dropout\" would change"},
         {"model.ignore_merges", "true", "model: \"ignore_merges\" would change"},
         {"model.end_of_word_suffix", "\"</w>\"", "model: \"end_of_word_suffix\" would change"},
