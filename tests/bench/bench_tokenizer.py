@@ -1,4 +1,4 @@
-"""bench_tokenizer.py tokenizers|tiktoken VOCAB TEXT: MB/s of processor time at which the library encodes the text, as a list of
+"""bench_tokenizer.py tokenizers|tiktoken|wordpiece VOCAB TEXT: MB/s of processor time at which the library encodes the text, as a list of
 pieces of about a megabyte that end with a line. Loading is not counted, as it is small beside."""
 import json
 import sys
@@ -20,6 +20,16 @@ if library == "tokenizers":
     t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     t.add_special_tokens(["<|endoftext|>"])
     encode = lambda s: t.encode(s).ids
+elif library == "wordpiece":
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    with open(f"{vocab}/tokenizer_config.json", encoding="utf-8") as f:
+        lowercase = json.load(f)["do_lower_case"]
+    t = Tokenizer(models.WordPiece.from_file(f"{vocab}/vocab.txt", unk_token="[UNK]"))
+    t.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    t.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    t.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"])
+    encode = lambda s: t.encode(s, add_special_tokens=False).ids
 else:
     import tiktoken
 
