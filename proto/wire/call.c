@@ -52,7 +52,9 @@ void sc_peer_send_call(sc_peer *self, sc_made_call *call)
     request.generation = call->generation;
     request.payload_xxh3 = carriage.xxh3;
     request.shared = carriage.shared ? &carriage.place : NULL;
-    request.done_below = self->made.first->id;
+    uint64_t open[SC_RPC_MAX_OPEN];
+    request.open = open;
+    request.n_open = sc_made_calls_open(&self->made, open, SC_RPC_MAX_OPEN, &request.last_id);
     sc_envelope envelope = STAGECOACH__V1__ENVELOPE__INIT;
     envelope.body_case = STAGECOACH__V1__ENVELOPE__BODY_REQUEST;
     envelope.request = &request;
@@ -211,8 +213,8 @@ void sc_call_destroy(sc_call *self)
 static bool admit(sc_peer *self, const Stagecoach__V1__Request *request)
 {
     sc_node *node = self->node;
-    sc_served_calls_forget_below(&self->served, request->done_below);
-    if (request->call_id < self->served.floor)
+    sc_served_calls_learn(&self->served, request->last_id, request->open, request->n_open);
+    if (sc_served_calls_has_ended(&self->served, request->call_id))
         return false; /* an old repetition that was overtaken by the end of its call */
     sc_served_call *known = sc_served_calls_find(&self->served, request->call_id);
     if (known && known->let_go)

@@ -113,6 +113,15 @@ sc_made_call *sc_made_calls_due(const sc_made_calls *self, uint64_t now_ns)
     return call;
 }
 
+size_t sc_made_calls_open(const sc_made_calls *self, uint64_t *ids, size_t n_max, uint64_t *last_id)
+{
+    size_t n = 0;
+    const sc_made_call *call = self->first;
+    for (; call && n < n_max; call = call->next)
+        *last_id = ids[n++] = call->id;
+    return n; /* beyond n_max nothing is said: last_id is that of the last in the list */
+}
+
 uint64_t sc_made_calls_next_ns(const sc_made_calls *self)
 {
     uint64_t next_ns = UINT64_MAX;
@@ -156,17 +165,37 @@ void sc_served_calls_clear(sc_served_calls *self)
     for (size_t i = 0; i < self->n; i++)
         let_go(self, &self->calls[i]);
     free(self->calls);
+    free(self->open);
     *self = (sc_served_calls){0};
 }
 
-void sc_served_calls_forget_below(sc_served_calls *self, uint64_t id)
+bool sc_served_calls_has_ended(const sc_served_calls *self, uint64_t id)
 {
-    if (id <= self->floor)
+    if (id > self->last_id)
+        return false;
+    for (size_t i = 0; i < self->n_open; i++)
+        if (self->open[i] == id)
+            return false;
+    return true;
+}
+
+void sc_served_calls_learn(sc_served_calls *self, uint64_t last_id, const uint64_t *open, size_t n_open)
+{
+    /* Between two new calls the open ones only become fewer, so the shorter of two lists is the newer. */
+    if (last_id < self->last_id || (last_id == self->last_id && n_open >= self->n_open) || n_open > SC_RPC_MAX_OPEN)
         return;
-    self->floor = id;
+    uint64_t *copy = malloc((n_open + 1) * sizeof *copy);
+    if (!copy)
+        return; /* the next request says it again */
+    if (n_open > 0)
+        memcpy(copy, open, n_open * sizeof *copy);
+    free(self->open);
+    self->open = copy;
+    self->n_open = n_open;
+    self->last_id = last_id;
     size_t kept = 0;
     for (size_t i = 0; i < self->n; i++) {
-        if (self->calls[i].id < id)
+        if (sc_served_calls_has_ended(self, self->calls[i].id))
             let_go(self, &self->calls[i]);
         else
             self->calls[kept++] = self->calls[i];

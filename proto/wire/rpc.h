@@ -6,7 +6,7 @@
  *                         each time, up to eight times it; at once after a reconnect. One with a payload is sent once
  *                         over each connection, which loses nothing while it stands, and so is a reply with one: on a
  *                         slow connection they would only queue behind themselves.
- * A call that is served   open --answer--> answered --a request with a higher done_below--> forgotten
+ * A call that is served   open --answer--> answered --a request that no longer counts it as open--> forgotten
  *                         A repetition of an open call is ignored, of an answered one gets the same reply. */
 #ifndef SC_RPC_H
 #define SC_RPC_H
@@ -56,6 +56,8 @@ void sc_made_call_sent(sc_made_call *self, uint64_t now_ns, uint64_t resend_ns);
 /* The first whose deadline has passed; the first that is to be sent; NULL if there is none. */
 sc_made_call *sc_made_calls_expired(const sc_made_calls *self, uint64_t now_ns);
 sc_made_call *sc_made_calls_due(const sc_made_calls *self, uint64_t now_ns);
+/* The ids of all, at most n_max, and the highest. Returns their number. */
+size_t sc_made_calls_open(const sc_made_calls *self, uint64_t *ids, size_t n_max, uint64_t *last_id);
 uint64_t sc_made_calls_next_ns(const sc_made_calls *self); /* UINT64_MAX if there is none */
 void sc_made_calls_reconnected(sc_made_calls *self, uint64_t now_ns);
 
@@ -76,12 +78,18 @@ typedef struct sc_served_call {
 typedef struct sc_served_calls {
     sc_served_call *calls; /* in order of arrival */
     size_t n, n_allocated;
-    uint64_t floor; /* smaller ids are ended at the caller */
+    uint64_t last_id; /* the caller's word: of the ids up to this one all calls have ended but those in `open` */
+    uint64_t *open;
+    size_t n_open;
     uint64_t reply_bytes;
 } sc_served_calls;
 
 void sc_served_calls_clear(sc_served_calls *self);
-void sc_served_calls_forget_below(sc_served_calls *self, uint64_t id);
+/* The caller's word of which calls have not ended; older words than the newest are passed over. Forgets the others: a call
+ * that takes long, as the writing of a shard, keeps no reply of those behind it. */
+void sc_served_calls_learn(sc_served_calls *self, uint64_t last_id, const uint64_t *open, size_t n_open);
+/* Whether the caller has said that the call has ended. */
+bool sc_served_calls_has_ended(const sc_served_calls *self, uint64_t id);
 /* NULL if not remembered. Valid until the next add, forget or answer. */
 sc_served_call *sc_served_calls_find(const sc_served_calls *self, uint64_t id);
 /* Errors: SC_RESOURCE_EXHAUSTED (SC_RPC_MAX_OPEN are remembered, or no memory). */

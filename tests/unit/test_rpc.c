@@ -93,14 +93,26 @@ static void an_answer_is_kept_until_its_caller_is_done(void **state)
     assert_string_equal(served->message, "nobody");
     assert_null(served->payload); /* an error carries none */
     served = sc_served_calls_answer(&calls, 13, SC_OK, "", NULL, NULL);
-    assert_int_equal(served->status, SC_INTERNAL); /* a closure that was given nothing */
-    sc_served_calls_forget_below(&calls, 12);
-    assert_null(sc_served_calls_find(&calls, 10));
+    assert_int_equal(served->status, SC_INTERNAL);                        /* a closure that was given nothing */
+    sc_served_calls_learn(&calls, 13, (const uint64_t[]){10, 12, 13}, 3); /* 11 has ended, though 10 goes on */
+    assert_non_null(sc_served_calls_find(&calls, 10));
     assert_null(sc_served_calls_find(&calls, 11));
     assert_non_null(sc_served_calls_find(&calls, 12));
     assert_int_equal(calls.reply_bytes, 0);
-    sc_served_calls_forget_below(&calls, 5); /* never backwards */
-    assert_int_equal(calls.floor, 12);
+    assert_true(sc_served_calls_has_ended(&calls, 11));
+    assert_true(sc_served_calls_has_ended(&calls, 1));
+    assert_false(sc_served_calls_has_ended(&calls, 10));
+    assert_false(sc_served_calls_has_ended(&calls, 14));
+    /* older words, and a list without end */
+    static uint64_t many[SC_RPC_MAX_OPEN + 1];
+    sc_served_calls_learn(&calls, 12, (const uint64_t[]){12}, 1);
+    sc_served_calls_learn(&calls, 13, (const uint64_t[]){10, 11, 12, 13}, 4);
+    sc_served_calls_learn(&calls, 99, many, SC_RPC_MAX_OPEN + 1);
+    assert_non_null(sc_served_calls_find(&calls, 10));
+    assert_true(sc_served_calls_has_ended(&calls, 11));
+    assert_false(sc_served_calls_has_ended(&calls, 14));
+    sc_served_calls_learn(&calls, 13, (const uint64_t[]){13}, 1);
+    assert_null(sc_served_calls_find(&calls, 10));
     sc_served_calls_clear(&calls);
 }
 
@@ -122,8 +134,27 @@ static void kept_replies_are_bounded(void **state)
     for (uint64_t id = 7; id <= SC_RPC_MAX_OPEN; id++)
         assert_int_equal(sc_served_calls_add(&calls, id), SC_OK);
     assert_int_equal(sc_served_calls_add(&calls, SC_RPC_MAX_OPEN + 1), SC_RESOURCE_EXHAUSTED);
-    sc_served_calls_forget_below(&calls, 2);
+    static uint64_t open[SC_RPC_MAX_OPEN];
+    for (uint64_t i = 0; i < SC_RPC_MAX_OPEN; i++)
+        open[i] = i + 2;
+    sc_served_calls_learn(&calls, SC_RPC_MAX_OPEN + 1, open, SC_RPC_MAX_OPEN);
     assert_int_equal(sc_served_calls_add(&calls, SC_RPC_MAX_OPEN + 1), SC_OK);
+    sc_served_calls_clear(&calls);
+}
+
+/* A call that takes as long as hundreds of others, as the writing of a shard does, keeps none of their replies. */
+static void a_long_call_keeps_nothing_of_those_behind_it(void **state)
+{
+    (void)state;
+    sc_served_calls calls = {0};
+    assert_int_equal(sc_served_calls_add(&calls, 1), SC_OK);
+    for (uint64_t id = 2; id < 5 * SC_RPC_MAX_OPEN; id++) {
+        sc_served_calls_learn(&calls, id, (const uint64_t[]){1, id}, 2);
+        assert_int_equal(sc_served_calls_add(&calls, id), SC_OK);
+        assert_non_null(sc_served_calls_answer(&calls, id, SC_OK, "", reply(1), floats(25, 1)));
+        assert_int_equal(calls.n, 2);
+    }
+    assert_non_null(sc_served_calls_answer(&calls, 1, SC_OK, "", reply(1), NULL));
     sc_served_calls_clear(&calls);
 }
 
@@ -154,8 +185,11 @@ static void methods_are_found_by_their_whole_name(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_call_is_repeated_ever_more_rarely),        cmocka_unit_test(deadlines_pass_one_by_one),
-        cmocka_unit_test(an_answer_is_kept_until_its_caller_is_done), cmocka_unit_test(kept_replies_are_bounded),
+        cmocka_unit_test(a_call_is_repeated_ever_more_rarely),
+        cmocka_unit_test(deadlines_pass_one_by_one),
+        cmocka_unit_test(an_answer_is_kept_until_its_caller_is_done),
+        cmocka_unit_test(kept_replies_are_bounded),
+        cmocka_unit_test(a_long_call_keeps_nothing_of_those_behind_it),
         cmocka_unit_test(methods_are_found_by_their_whole_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
