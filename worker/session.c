@@ -226,6 +226,7 @@ static sc_status open_node(sc_session *self)
     if (self->options.stop_fd >= 0)
         SC_TRY(sc_node_watch(node, self->options.stop_fd, leave, self));
     SC_TRY(sc_node_connect(node, self->options.coordinator, &self->coordinator));
+    sc_node_serve_only(node, &self->service.base, self->coordinator); /* neighbours send tensors and give no orders */
     return SC_OK;
 }
 

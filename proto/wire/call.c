@@ -246,6 +246,10 @@ void sc_peer_take_request(sc_peer *self, const Stagecoach__V1__Request *request,
     unsigned index;
     sc_call *call = NULL;
     sc_status status = sc_rpc_find(node->offers, node->n_offers, request->method, &offer, &index);
+    if (status == SC_OK && offer->caller && offer->caller != self) {
+        status = SC_FAIL(SC_PERMISSION_DENIED, "%s is not for %s to call", request->method, sc_peer_name(self));
+        node->counters.rejected++;
+    }
     if (status == SC_OK)
         status = sc_served_calls_add(&self->served, request->call_id);
     if (status == SC_OK && !(call = call_new(self, request, offer->context, payload)))

@@ -197,6 +197,13 @@ sc_status sc_node_serve(sc_node *self, ProtobufCService *service, void *context)
     return SC_OK;
 }
 
+void sc_node_serve_only(sc_node *self, const ProtobufCService *service, const sc_peer *caller)
+{
+    for (size_t i = 0; i < self->n_offers; i++)
+        if (self->offers[i].service == service)
+            self->offers[i].caller = caller;
+}
+
 /* ---- endpoints ----------------------------------------------------------------------------------------------------- */
 
 static sc_status endpoint_error(const char *verb, const char *endpoint, int error)

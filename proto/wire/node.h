@@ -166,6 +166,9 @@ void sc_node_disconnect(sc_node *self, sc_peer *peer);
 /* Offers a service; the node borrows it (a static with the generated _INIT macro). `context` reaches the handlers
  * through sc_call_context. Errors: SC_ALREADY_EXISTS. */
 sc_status sc_node_serve(sc_node *self, ProtobufCService *service, void *context);
+/* From now on `caller`, a peer that this node has connected to, alone may call the service: anybody else's calls are
+ * rejected, counted and answered PERMISSION_DENIED. */
+void sc_node_serve_only(sc_node *self, const ProtobufCService *service, const sc_peer *caller);
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------
  */

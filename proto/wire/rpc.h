@@ -104,6 +104,7 @@ sc_served_call *sc_served_calls_answer(sc_served_calls *self, uint64_t id, sc_st
 typedef struct sc_offer {
     ProtobufCService *service; /* borrowed */
     void *context;
+    const sc_peer *caller; /* who alone may call it; NULL: anybody */
 } sc_offer;
 
 /* Finds "stagecoach.v1.Coordinator/Join". Errors: SC_UNIMPLEMENTED. */

@@ -125,6 +125,26 @@ static void calls_go_both_ways(void **state)
     close_pair(&p);
 }
 
+static void a_service_may_be_for_one_caller_alone(void **state)
+{
+    (void)state;
+    pair p;
+    open_pair(&p, "tcp://127.0.0.1:*");
+    sc_peer *nobody;
+    assert_int_equal(sc_node_connect(p.server.node, "tcp://127.0.0.1:1", &nobody), SC_OK);
+    sc_node_serve_only(p.server.node, &service.base, nobody);
+    outcome result = {0};
+    Stagecoach__V1__JoinRequest request = STAGECOACH__V1__JOIN_REQUEST__INIT;
+    assert_int_equal(sc_peer_call(p.to_server, &stagecoach__v1__coordinator__descriptor, "Join", &request.base, NULL, 0,
+                                  20000, keep_outcome, &result),
+                     SC_OK);
+    POLL_UNTIL(&p.server, &p.client, result.n);
+    assert_int_equal(result.status, SC_PERMISSION_DENIED);
+    assert_int_equal(p.desk.n_joins, 0);
+    assert_int_equal(sc_node_count(p.server.node).rejected, 1);
+    close_pair(&p);
+}
+
 static void a_call_may_be_answered_later_and_is_executed_once(void **state)
 {
     (void)state;
@@ -191,9 +211,9 @@ static void a_wrong_call_is_refused_at_once(void **state)
     assert_int_equal(
         sc_peer_call(p.to_server, coordinator, "Dance", &request.base, NULL, 0, 1000, keep_outcome, &result),
         SC_INVALID);
-    assert_int_equal(
-        sc_peer_call(p.to_server, coordinator, "Join", &request.base, NULL, 0, 1000, keep_outcome, &result),
-        SC_INVALID);
+    assert_int_equal(sc_peer_call(p.to_server, &stagecoach__v1__coordinator__descriptor, "Join", &request.base, NULL, 0,
+                                  1000, keep_outcome, &result),
+                     SC_INVALID);
     assert_int_equal(join(p.to_server, 1, floats(10, 1), 0, 0, &result), SC_INVALID);
     assert_int_equal(result.n, 0);
     close_pair(&p);
@@ -493,6 +513,7 @@ int main(void)
         cmocka_unit_test(the_programs_signals_are_left_alone),
         cmocka_unit_test(peers_introduce_themselves),
         cmocka_unit_test(calls_go_both_ways),
+        cmocka_unit_test(a_service_may_be_for_one_caller_alone),
         cmocka_unit_test(a_call_may_be_answered_later_and_is_executed_once),
         cmocka_unit_test(errors_come_back_with_their_message),
         cmocka_unit_test(a_wrong_call_is_refused_at_once),
