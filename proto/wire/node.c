@@ -92,12 +92,26 @@ sc_status sc_node_new(const sc_node_options *options, sc_node **out)
     return SC_OK;
 }
 
+static void log_turned_away(const sc_node *self)
+{
+    sc_node_counters n = sc_node_count(self);
+    if (n.unknown_keys + n.without_keys + n.wrong_server_keys + n.no_handshakes + n.revoked + n.rejected == 0)
+        return;
+    SC_WARN("%s: turned away in all: unknown keys %" PRIu64 ", without keys %" PRIu64 ", for another key %" PRIu64
+            ", without a handshake %" PRIu64 " (%" PRIu64 " to make room), revoked %" PRIu64
+            "; messages rejected %" PRIu64 ", of them of another version %" PRIu64,
+            self->name, n.unknown_keys, n.without_keys, n.wrong_server_keys, n.no_handshakes, n.crowded, n.revoked,
+            n.rejected, n.odd_versions);
+}
+
 void sc_node_destroy(sc_node **self_p, int linger_ms)
 {
     sc_node *self = *self_p;
     *self_p = NULL;
     if (!self)
         return;
+    if (self->router)
+        log_turned_away(self);
     SC_DEBUG("%s: closing; of payloads, %" PRIu64 " bytes went out (%" PRIu64 " through shared memory), %" PRIu64
              " came in (%" PRIu64 ")",
              self->name ? self->name : "", self->counters.bytes_out, self->counters.shared_out, self->counters.bytes_in,

@@ -135,7 +135,7 @@ typedef struct sc_node_options {
  * instead of giving it back to the kernel, and as many descriptors may be open as the system allows, up to 65536.
  * Returns owned. Errors: SC_INVALID (options), SC_INTERNAL (no descriptor). */
 sc_status sc_node_new(const sc_node_options *options, sc_node **out);
-/* Closes sockets without lingering longer than linger_ms for what is queued. */
+/* Closes sockets without lingering longer than linger_ms for what is queued. Logs what was turned away, if anything was. */
 void sc_node_destroy(sc_node **self_p, int linger_ms);
 
 uint64_t sc_node_incarnation(const sc_node *self);
