@@ -1,6 +1,8 @@
 /* The membership: connect, join, renew the lease, leave; and the loop that all of the session runs in. */
 #include "worker/session_internal.h"
 
+#include "proto/base/rng.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -15,7 +17,7 @@ enum {
     HEARTBEAT_MS = 2000,     /* four missed close a connection: well inside the default lease of 10 s */
     MAX_MESSAGE_MB = 1024,   /* the default of wire.max_message_mb */
     JOIN_DEADLINE_MS = 5000, /* of one attempt */
-    FIRST_PAUSE_MS = 200,    /* after an attempt that failed; doubles */
+    FIRST_PAUSE_MS = 200,    /* after an attempt that failed, in the mean; doubles */
     LONGEST_PAUSE_MS = 3200,
     COMPLAINT_MS = 10000,     /* between two log lines that say the same */
     PATIENCE_MS = 3000,       /* with handshakes that fail without a reason; a coordinator may be restarting */
@@ -264,10 +266,13 @@ static void lose_membership(sc_session *self)
 
 /* ---- joining ---- */
 
+/* Workers that were turned away together do not come back together. */
 static void try_later(sc_session *self, const char *why)
 {
     complain(self, why);
-    self->retry_at_ms = sc_session_now_ms(self) + self->pause_ms;
+    uint64_t now = sc_session_now_ms(self);
+    sc_rng rng = {.seed = sc_node_incarnation(self->node)};
+    self->retry_at_ms = now + self->pause_ms / 2 + sc_rng_below(&rng, now, self->pause_ms);
     if (self->pause_ms < LONGEST_PAUSE_MS)
         self->pause_ms *= 2;
 }

@@ -90,7 +90,7 @@ static sc_status check_stages(const sc_session *self, uint64_t generation)
 static sc_status check_assign(const sc_session *self, const Stagecoach__V1__AssignRequest *input)
 {
     if (self->state < SC_SESSION_IDLE || self->state > SC_SESSION_RUNNING)
-        return SC_FAIL(SC_FAILED_PRECONDITION, "this worker is not a member of the run");
+        return SC_FAIL(SC_UNAVAILABLE, "this worker is not a member of the run");
     if (input->run != self->run)
         return SC_FAIL(SC_FAILED_PRECONDITION,
                        "the assignment is of run %016" PRIx64 ", this worker joined %016" PRIx64, input->run,

@@ -30,7 +30,7 @@ sc_status sc_peer_call(sc_peer *self, const ProtobufCServiceDescriptor *service,
     call->generation = generation;
     call->done = done;
     call->context = context;
-    if (self->connected)
+    if (sc_peer_is_ready(self))
         sc_peer_send_call(self, call);
     return SC_OK;
 }

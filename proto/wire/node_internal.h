@@ -141,6 +141,9 @@ void sc_node_sweep(sc_node *node);
 /* Sends `header` with the protocol's version filled in. `carriage` NULL: there is no payload. */
 bool sc_peer_put(sc_peer *peer, sc_envelope *header, const void *body, size_t body_bytes, const sc_carriage *carriage);
 void sc_peer_hello(sc_peer *peer, bool reply_wanted);
+/* Whether calls and tensors may go to it: it is connected and, if this side connected, has said who it is on this connection.
+ * What was meant for a process that is gone must not reach its successor, which may act on it. */
+bool sc_peer_is_ready(const sc_peer *peer);
 /* A connection stands, anew: what may be lost is sent and asked for again. */
 void sc_peer_reconnected(sc_peer *peer);
 /* Something came damaged: as after a reconnect, but not more often than each resend_ns. */

@@ -191,6 +191,11 @@ void *sc_peer_context(const sc_peer *self)
     return self->context;
 }
 
+bool sc_peer_is_ready(const sc_peer *self)
+{
+    return self->connected && (!self->endpoint || self->introduced);
+}
+
 /* ---- sending ------------------------------------------------------------------------------------------------------- */
 
 bool sc_peer_put(sc_peer *self, sc_envelope *header, const void *body, size_t body_bytes, const sc_carriage *carriage)
@@ -299,7 +304,7 @@ sc_status sc_peer_send(sc_peer *self, const sc_tensor_name *name, sc_dtype dtype
         return SC_FAIL(SC_UNAVAILABLE, "%s was dropped", sc_peer_name(self));
     sc_kept_tensor *tensor;
     SC_TRY(sc_outbox_put(&self->outbox, name, dtype, shape, payload, &tensor));
-    if (self->connected && self->outbox.n_pending == 1) /* else it would overtake */
+    if (sc_peer_is_ready(self) && self->outbox.n_pending == 1) /* else it would overtake */
         send_tensor(self, tensor);
     return SC_OK;
 }
@@ -433,6 +438,8 @@ void sc_peer_tick(sc_peer *self)
         sc_peer_hello(self, true);
         self->hello_ns = now_ns + self->node->resend_ns;
     }
+    if (!sc_peer_is_ready(self))
+        return;
     for (sc_made_call *call; (call = sc_made_calls_due(&self->made, now_ns));)
         sc_peer_send_call(self, call);
     if (self->outbox.n_pending > 0 && self->retry_ns <= now_ns)
@@ -448,14 +455,14 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 uint64_t sc_peer_next_ns(const sc_peer *self)
 {
     uint64_t next_ns = UINT64_MAX;
-    if (!self->connected) {
+    if (!sc_peer_is_ready(self)) {
+        if (self->connected)
+            next_ns = self->hello_ns;
         for (const sc_made_call *call = self->made.first; call; call = call->next)
             next_ns = smaller(next_ns, call->deadline_ns);
         return next_ns;
     }
     next_ns = smaller(sc_made_calls_next_ns(&self->made), self->inbox.next_ns);
-    if (self->endpoint && !self->introduced)
-        next_ns = smaller(next_ns, self->hello_ns);
     if (self->outbox.n_pending > 0)
         next_ns = smaller(next_ns, self->retry_ns);
     if (self->distrusted)

@@ -289,14 +289,13 @@ static void a_restarted_peer_is_a_new_one(void **state)
     side_close(&p.server);
     sc_node_options options = side_options(&p.server, "server");
     side_open(&p.server, &options);
-    Stagecoach__V1__ProgressRequest request = STAGECOACH__V1__PROGRESS_REQUEST__INIT;
-    assert_int_equal(sc_peer_call(p.to_server, &stagecoach__v1__coordinator__descriptor, "Progress", &request.base,
-                                  NULL, 0, 30000, keep_outcome, &result),
-                     SC_OK);
+    assert_int_equal(sc_node_serve(p.server.node, &service.base, &p.desk), SC_OK);
+    assert_int_equal(join(p.to_server, 1, NULL, 0, 30000, &result), SC_OK);
     assert_int_equal(sc_node_bind(p.server.node, "ipc://stagecoach-test-restart.socket", NULL), SC_OK);
     POLL_UNTIL(&p.server, &p.client, result.n && p.client.n_met > met);
     assert_int_equal(result.status, SC_UNAVAILABLE);
     assert_non_null(strstr(result.message, "restarted"));
+    assert_int_equal(p.desk.n_joins, 0); /* nor has it carried out what was asked of its predecessor */
     assert_int_equal(sc_peer_incarnation(p.to_server), sc_node_incarnation(p.server.node));
     close_pair(&p);
 }
