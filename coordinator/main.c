@@ -22,6 +22,7 @@ static const command commands[] = {
     {"tokenize", sc_cli_tokenize, "write the tokens of texts to a file, or make a vocabulary from texts"},
     {"generate", sc_cli_generate, "write text with a trained model"},
     {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
+    {"report", sc_cli_report, "precision, recall and F1 of a file of predictions"},
     {"export", sc_cli_export, "write a trained model as Hugging Face's programs read it"},
     {"keygen", sc_cli_keygen, "make the keys of a coordinator and its workers"},
     {"verify", sc_cli_verify, "read all that a run has saved and say what is damaged"},
