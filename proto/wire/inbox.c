@@ -21,17 +21,40 @@ void sc_inbox_clear(sc_inbox *self)
     self->next_ns = UINT64_MAX;
 }
 
+/* NULL: it is seen, over, or there is no room. */
+static inbox_entry *await(sc_inbox *self, const sc_tensor_name *name)
+{
+    if (name->step < self->floor)
+        return NULL;
+    inbox_entry *entry = sc_name_table_find(&self->names, name);
+    if (!entry && self->names.n < SC_INBOX_MAX_NAMES)
+        entry = sc_name_table_put(&self->names, name);
+    return entry && !entry->seen ? entry : NULL;
+}
+
+static void set_next(sc_inbox *self, inbox_entry *entry, uint64_t next_ns)
+{
+    entry->next_ns = next_ns;
+    if (next_ns < self->next_ns)
+        self->next_ns = next_ns;
+}
+
 void sc_inbox_expect(sc_inbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns)
 {
-    if (name->step < self->floor || self->names.n >= SC_INBOX_MAX_NAMES || sc_name_table_find(&self->names, name))
-        return;
-    inbox_entry *entry = sc_name_table_put(&self->names, name);
-    if (!entry)
+    inbox_entry *entry = await(self, name);
+    if (!entry || entry->wait_ns != 0)
         return;
     entry->wait_ns = resend_ns;
-    entry->next_ns = now_ns + resend_ns;
-    if (entry->next_ns < self->next_ns)
-        self->next_ns = entry->next_ns;
+    set_next(self, entry, now_ns + resend_ns);
+}
+
+void sc_inbox_ask(sc_inbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns)
+{
+    inbox_entry *entry = await(self, name);
+    if (!entry)
+        return;
+    entry->wait_ns = resend_ns / 2; /* doubled when it is asked for, now */
+    set_next(self, entry, now_ns);
 }
 
 bool sc_inbox_has(const sc_inbox *self, const sc_tensor_name *name)
@@ -92,8 +115,7 @@ void sc_inbox_reconnected(sc_inbox *self, uint64_t now_ns, uint64_t resend_ns)
         inbox_entry *entry = sc_name_table_at(&self->names, slot);
         if (entry && !entry->seen) {
             entry->wait_ns = resend_ns / 2; /* doubled when it is asked for, now */
-            entry->next_ns = now_ns;
-            self->next_ns = now_ns;
+            set_next(self, entry, now_ns);
         }
     }
 }

@@ -27,6 +27,8 @@ void sc_inbox_clear(sc_inbox *self);
 void sc_inbox_expect(sc_inbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns);
 /* Whether it has come: then its payload need not be looked at. */
 bool sc_inbox_has(const sc_inbox *self, const sc_tensor_name *name);
+/* The same, and it is due now: it will not be sent unless asked for. */
+void sc_inbox_ask(sc_inbox *self, const sc_tensor_name *name, uint64_t now_ns, uint64_t resend_ns);
 /* A tensor has come: only one that is SC_ARRIVAL_NEW may be delivered; one that is SC_ARRIVAL_FULL is not acknowledged. */
 sc_arrival sc_inbox_arrive(sc_inbox *self, const sc_tensor_name *name);
 /* Whether it is awaited and has not come. */

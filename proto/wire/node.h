@@ -124,6 +124,9 @@ typedef struct sc_node_options {
      * sc_peer_connected is true again (on_peer is called only if it has restarted). Called once for each connection, and
      * not at all for one that was replaced before the loss was seen. The peer may be dropped in the callback. */
     void (*on_lost)(void *context, sc_peer *peer);
+    /* A peer asks for a tensor of the present generation that this node does not keep for it (any more, or yet): whoever
+     * has it may send it. NULL to ignore. */
+    void (*on_ask)(void *context, sc_peer *peer, const sc_tensor_name *name);
     /* A peer's key was taken off the list: it is cut off, and dropped after the callback. NULL to ignore. */
     void (*on_revoked)(void *context, sc_peer *peer);
     /* One attempt to connect to `peer` was refused. Another follows, as after any cut connection. NULL to ignore. */
@@ -243,6 +246,8 @@ sc_status sc_peer_send(sc_peer *peer, const sc_tensor_name *name, sc_dtype dtype
                        sc_buffer *payload);
 /* `name` is awaited from this peer: asked for again each resend_ms until it comes. */
 void sc_peer_expect(sc_peer *peer, const sc_tensor_name *name);
+/* The same, and it is asked for at once: the peer has it, but does not send it by itself. */
+void sc_peer_ask(sc_peer *peer, const sc_tensor_name *name);
 /* Everything of steps before `step` has been consumed: kept copies are let go, names forgotten. */
 void sc_node_release_before(sc_node *self, uint64_t step);
 /* Bytes kept for unacknowledged tensors. */

@@ -85,6 +85,11 @@ static void make_pending(sc_outbox *self, sc_kept_tensor *tensor)
     tensor->pending = true;
 }
 
+bool sc_outbox_has(const sc_outbox *self, const sc_tensor_name *name)
+{
+    return sc_name_table_find(&self->names, name) != NULL;
+}
+
 bool sc_outbox_has_sent(const sc_outbox *self, const sc_tensor_name *name)
 {
     const outbox_entry *entry = sc_name_table_find(&self->names, name);

@@ -37,7 +37,9 @@ sc_status sc_outbox_put(sc_outbox *self, const sc_tensor_name *name, sc_dtype dt
 /* It has been handed to libzmq. */
 void sc_outbox_sent(sc_outbox *self, sc_kept_tensor *tensor, uint64_t now_ns);
 void sc_outbox_acknowledge(sc_outbox *self, const sc_tensor_name *name);
-/* Whether it is kept, and has been handed to libzmq on the present connection. */
+/* Whether it is kept. */
+bool sc_outbox_has(const sc_outbox *self, const sc_tensor_name *name);
+/* The same, and it has been handed to libzmq on the present connection. */
 bool sc_outbox_has_sent(const sc_outbox *self, const sc_tensor_name *name);
 /* The peer has lost a tensor: it becomes pending, unless it is not here or was sent within the last resend_ns over the
  * same connection, and so is on its way again. */

@@ -314,6 +314,11 @@ void sc_peer_expect(sc_peer *self, const sc_tensor_name *name)
     sc_inbox_expect(&self->inbox, name, sc_node_now(self->node), self->node->resend_ns);
 }
 
+void sc_peer_ask(sc_peer *self, const sc_tensor_name *name)
+{
+    sc_inbox_ask(&self->inbox, name, sc_node_now(self->node), self->node->resend_ns);
+}
+
 bool sc_peer_send_names(sc_peer *self, sc_naming naming, const sc_tensor_name *names, size_t n)
 {
     Stagecoach__V1__TensorName written[SC_PEER_MAX_ACKS], *pointers[SC_PEER_MAX_ACKS];

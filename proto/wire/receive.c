@@ -201,6 +201,13 @@ static void answer_add(answer *self, const sc_tensor_name *name)
     self->names[self->n++] = *name;
 }
 
+static void ask_owner(sc_peer *peer, const sc_tensor_name *name)
+{
+    sc_node *node = peer->node;
+    if (node->options.on_ask && name->generation == node->generation)
+        node->options.on_ask(node->options.context, peer, name);
+}
+
 /* A name in an Ack, a Resend or a Sent. What is waited for here and was not before the Sent is lost; what is waited for there
  * and has been sent may be on its way, and is repeated only if the other side knows that it is not. */
 static void take_name(sc_peer *peer, sc_naming naming, const sc_tensor_name *name, answer *reply)
@@ -212,6 +219,8 @@ static void take_name(sc_peer *peer, sc_naming naming, const sc_tensor_name *nam
     case SC_NAMING_RESEND:
         if (sc_outbox_has_sent(&peer->outbox, name))
             answer_add(reply, name);
+        else if (!sc_outbox_has(&peer->outbox, name))
+            ask_owner(peer, name);
         break;
     case SC_NAMING_LOST:
         sc_outbox_ask(&peer->outbox, name, sc_node_now(peer->node), peer->node->resend_ns);

@@ -95,6 +95,24 @@ static void what_is_awaited_is_asked_for_ever_more_rarely(void **state)
     sc_inbox_clear(&inbox);
 }
 
+static void what_nobody_sends_by_himself_is_asked_for_at_once(void **state)
+{
+    (void)state;
+    sc_inbox inbox;
+    sc_inbox_init(&inbox);
+    sc_tensor_name first = name_of(1, 1, 0), second = name_of(1, 1, 1);
+    sc_inbox_ask(&inbox, &first, 100, RESEND);
+    sc_inbox_expect(&inbox, &second, 100, RESEND);
+    assert_int_equal(due(&inbox, 100), 1);
+    assert_int_equal(inbox.next_ns, 100 + RESEND); /* and again at the common pace */
+    sc_inbox_ask(&inbox, &second, 200, RESEND);    /* expected so far: now it is urgent */
+    assert_int_equal(due(&inbox, 200), 1);
+    assert_int_equal(sc_inbox_arrive(&inbox, &first), SC_ARRIVAL_NEW);
+    sc_inbox_ask(&inbox, &first, 300, RESEND); /* it is here */
+    assert_int_equal(due(&inbox, 300), 0);
+    sc_inbox_clear(&inbox);
+}
+
 static void due_names_come_in_portions(void **state)
 {
     (void)state;
@@ -174,6 +192,8 @@ static void what_is_sent_is_kept_until_it_is_acknowledged(void **state)
     sc_tensor_name name = first->name, unknown = name_of(1, 1, 9);
     sc_outbox_ask(&outbox, &name, 5000 + RESEND - 1, RESEND); /* it is on its way */
     sc_outbox_ask(&outbox, &unknown, 9000, RESEND);
+    assert_true(sc_outbox_has(&outbox, &name));
+    assert_false(sc_outbox_has(&outbox, &unknown));
     assert_int_equal(outbox.n_pending, 0);
     sc_outbox_ask(&outbox, &name, 5000 + RESEND, RESEND);
     assert_true(first->pending);
@@ -217,6 +237,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_agrees_with_a_list),
         cmocka_unit_test(what_is_awaited_is_asked_for_ever_more_rarely),
+        cmocka_unit_test(what_nobody_sends_by_himself_is_asked_for_at_once),
         cmocka_unit_test(due_names_come_in_portions),
         cmocka_unit_test(steps_and_generations_are_forgotten),
         cmocka_unit_test(a_full_inbox_takes_no_new_names),

@@ -378,6 +378,48 @@ static void duplicates_are_dropped_by_name(void **state)
     close_pair(&p);
 }
 
+static void answer_ask(void *context, sc_peer *peer, const sc_tensor_name *name)
+{
+    int *n_asked = context;
+    ++*n_asked;
+    send(peer, name->generation, name->step, name->microbatch);
+}
+
+/* What a node does not keep, its owner may have: a step that is done again, from his log. */
+static void what_is_asked_for_and_not_kept_is_the_owners_affair(void **state)
+{
+    (void)state;
+    side server, client;
+    int n_asked = 0;
+    const char *endpoint;
+    sc_peer *to_server;
+    sc_node_options options = side_options(&server, "server");
+    options.resend_ms = 60000; /* nothing is asked for by itself within this test */
+    side_open(&server, &options);
+    options = side_options(&client, "client");
+    options.resend_ms = 60000;
+    options.on_ask = answer_ask;
+    options.on_peer = NULL;
+    options.context = &n_asked;
+    options.on_tensor = NULL;
+    side_open(&client, &options);
+    assert_int_equal(sc_node_bind(server.node, "tcp://127.0.0.1:*", &endpoint), SC_OK);
+    assert_int_equal(sc_node_connect(client.node, endpoint, &to_server), SC_OK);
+    POLL_UNTIL(&server, &client, server.met);
+    sc_node_set_generation(client.node, 2);
+    sc_tensor_name other = name_of(1, 5, 3), name = name_of(2, 5, 3);
+    sc_peer_ask(server.met, &other); /* of another generation: not for the owner */
+    POLL_UNTIL(&server, &client, sc_node_count(server.node).resends == 1);
+    sc_node_set_generation(server.node, 2);
+    sc_peer_ask(server.met, &name);
+    POLL_UNTIL(&server, &client, server.n_tensors == 1);
+    assert_int_equal(n_asked, 1);
+    assert_int_equal(server.tensors[0].name.step, 5);
+    POLL_UNTIL(&server, &client, sc_node_kept_bytes(client.node) == 0);
+    side_close(&server);
+    side_close(&client);
+}
+
 static void another_generation_is_fenced(void **state)
 {
     (void)state;
@@ -522,6 +564,7 @@ int main(void)
         cmocka_unit_test(tensors_arrive_over_tcp),
         cmocka_unit_test(tensors_arrive_over_ipc),
         cmocka_unit_test(duplicates_are_dropped_by_name),
+        cmocka_unit_test(what_is_asked_for_and_not_kept_is_the_owners_affair),
         cmocka_unit_test(another_generation_is_fenced),
         cmocka_unit_test(another_run_is_rejected),
         cmocka_unit_test(a_tensor_that_lies_is_not_sent),
