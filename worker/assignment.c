@@ -28,6 +28,7 @@ void sc_assignment_unref(sc_assignment **self_p)
     free(self->incarnations);
     free(self->keys);
     free(self->speaks_with);
+    free(self->packed);
     free(self);
 }
 
@@ -293,6 +294,41 @@ static sc_status derive_traffic(sc_assignment *self)
     return SC_OK;
 }
 
+int sc_assignment_member(const sc_assignment *self, uint64_t incarnation)
+{
+    for (int i = 0; incarnation != 0 && i < self->n_members; i++)
+        if (self->incarnations[i] == incarnation)
+            return i;
+    return -1;
+}
+
+/* What stages are built from, in packed form: comparing it leaves no setting out. */
+static sc_status pack_stages(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    Stagecoach__V1__AssignRequest stages = STAGECOACH__V1__ASSIGN_REQUEST__INIT;
+    stages.worker = request->worker;
+    stages.n_plans = request->n_plans, stages.plans = request->plans;
+    stages.n_slices = request->n_slices, stages.slices = request->slices;
+    stages.model = request->model;
+    stages.optimizer = request->optimizer;
+    stages.seed = request->seed;
+    stages.micro_batch_size = request->micro_batch_size;
+    stages.sequence_length = request->sequence_length;
+    stages.train = request->train;
+    stages.cache = request->cache;
+    self->packed_bytes = stagecoach__v1__assign_request__get_packed_size(&stages);
+    self->packed = malloc(self->packed_bytes + 1);
+    if (!self->packed)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment");
+    stagecoach__v1__assign_request__pack(&stages, self->packed);
+    return SC_OK;
+}
+
+bool sc_assignment_same_stages(const sc_assignment *self, const sc_assignment *other)
+{
+    return self->packed_bytes == other->packed_bytes && memcmp(self->packed, other->packed, self->packed_bytes) == 0;
+}
+
 sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_assignment **out)
 {
     *out = NULL;
@@ -327,6 +363,7 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
     SC_TRY_GOTO(status, check_plans(self), failed);
     SC_TRY_GOTO(status, check_cache(self), failed);
     SC_TRY_GOTO(status, derive_traffic(self), failed);
+    SC_TRY_GOTO(status, pack_stages(self, request), failed);
     *out = self;
     return SC_OK;
 failed:

@@ -43,6 +43,8 @@ typedef struct sc_assignment {
     uint64_t lineage;
     int buddy; /* index of the member that deposits go to; -1: none */
     uint64_t log_bytes;
+    uint8_t *packed; /* what the stages are built from */
+    size_t packed_bytes;
     /* what follows from the above */
     int max_microbatches;
     bool *speaks_with;        /* [n_workers]: some plan has traffic between it and this worker */
@@ -63,6 +65,24 @@ static inline int sc_assignment_worker_of(const sc_assignment *self, int stage)
 {
     return stage % self->n_workers;
 }
+
+/* Of this worker's chunk `chunk`. */
+static inline sc_slice sc_assignment_slice(const sc_assignment *self, int chunk)
+{
+    return self->slices[chunk * self->n_workers + self->worker];
+}
+
+static inline int sc_assignment_n_moments(const sc_assignment *self)
+{
+    return self->train ? sc_optimizer_n_moments(&self->optimizer) : 0;
+}
+
+/* Whether stages that were built for `other` are those that `self` wants: same model, optimizer, place, slices, sizes
+ * and plans. What they hold is another question. */
+bool sc_assignment_same_stages(const sc_assignment *self, const sc_assignment *other);
+
+/* Index of the member whose node has this incarnation; -1: none. */
+int sc_assignment_member(const sc_assignment *self, uint64_t incarnation);
 
 /* The most micro-batches that any plan has at `stage` at once: between their forward and the end of their backward (in
  * a forward-only plan one), and between their input and their weight gradient. */
