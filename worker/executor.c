@@ -13,7 +13,8 @@ void sc_executor_event_destroy(sc_executor_event **self_p)
         return;
     sc_tensor_message_clear(&self->tensor);
     sc_buffer_unref(&self->payload);
-    sc_snapshot_destroy(&self->snapshot);
+    for (int i = 0; i < self->n_parts; i++)
+        sc_part_unref(&self->parts[i]);
     free(self->message);
     free(self->loss_sums);
     free(self->ordinals);
@@ -28,7 +29,9 @@ static void command_destroy(sc_command **self_p)
     if (!self)
         return;
     sc_executor_event_destroy(&self->done);
-    sc_snapshot_destroy(&self->snapshot);
+    for (int i = 0; i < self->n_parts; i++)
+        sc_part_unref(&self->parts[i]);
+    sc_restore_destroy(&self->restore);
     sc_assignment_unref(&self->assignment);
     sc_buffer_unref(&self->data);
     free(self);
@@ -63,14 +66,23 @@ sc_executor_event *sc_executor_take_event(sc_executor *self)
 
 /* ---- the executor's thread ---- */
 
-/* Waits for the first command that may run now (rule 2); NULL: the executor ends. */
+/* Rule 2. What a closed or newer mailbox has cancelled may always come, to be answered. */
+static bool may_run(const sc_executor *self, const sc_command *command)
+{
+    return command->kind != SC_COMMAND_RUN || !self->voted ||
+           (command->epoch != self->voted_epoch && command->run.optimizer_step == self->optimizer_step) ||
+           !sc_mailbox_is_current(self->options.mailbox, command->epoch);
+}
+
+/* Waits for the first command that may run now; NULL: the executor ends. */
 static sc_command *next_command(sc_executor *self)
 {
     sc_command *command = NULL;
+    atomic_store(&self->waiting, true);
     pthread_mutex_lock(&self->lock);
     while (!self->stopping) {
         sc_command **link = &self->commands;
-        while (*link && (*link)->kind == SC_COMMAND_RUN && self->voted)
+        while (*link && !may_run(self, *link))
             link = &(*link)->next;
         if (*link) {
             command = *link;
@@ -80,6 +92,7 @@ static sc_command *next_command(sc_executor *self)
         pthread_cond_wait(&self->changed, &self->lock);
     }
     pthread_mutex_unlock(&self->lock);
+    atomic_store(&self->waiting, false);
     return command;
 }
 
@@ -120,8 +133,13 @@ static void *executor_main(void *context)
     if (status != SC_OK)
         return NULL;
     sc_command *command;
-    while ((command = next_command(self)))
-        finish_command(self, &command, sc_executor_perform(self, command));
+    while ((command = next_command(self))) {
+        atomic_store(&self->doing, sc_executor_pack_command(command->kind));
+        status = sc_executor_perform(self, command);
+        atomic_store(&self->doing, 0);
+        atomic_fetch_add(&self->actions_done, 1);
+        finish_command(self, &command, status);
+    }
     sc_executor_forget_stages(self);
     ops->stream_destroy(&self->stream);
     return NULL;
@@ -300,14 +318,25 @@ sc_status sc_executor_write(sc_executor *self, uint64_t ticket, uint64_t epoch, 
     return SC_OK;
 }
 
-sc_status sc_executor_snapshot(sc_executor *self, uint64_t ticket, uint64_t epoch, int64_t optimizer_step,
-                               sc_snapshot **old)
+sc_status sc_executor_snapshot(sc_executor *self, uint64_t ticket, uint64_t epoch, sc_part *const *parts, int n_parts,
+                               sc_buffer_pool *pool)
 {
     sc_command *command;
     SC_TRY(command_new(SC_COMMAND_SNAPSHOT, ticket, epoch, &command));
-    command->optimizer_step = optimizer_step;
-    command->snapshot = *old;
-    *old = NULL;
+    for (int i = 0; i < n_parts; i++)
+        command->parts[i] = sc_part_ref(parts[i]);
+    command->n_parts = n_parts;
+    command->pool = pool;
+    enqueue(self, command);
+    return SC_OK;
+}
+
+sc_status sc_executor_restore(sc_executor *self, uint64_t ticket, uint64_t epoch, sc_restore **restore)
+{
+    sc_command *command;
+    SC_TRY(command_new(SC_COMMAND_RESTORE, ticket, epoch, &command));
+    command->restore = *restore;
+    *restore = NULL;
     enqueue(self, command);
     return SC_OK;
 }
@@ -315,7 +344,8 @@ sc_status sc_executor_snapshot(sc_executor *self, uint64_t ticket, uint64_t epoc
 sc_executor_progress sc_executor_look(sc_executor *self)
 {
     sc_executor_progress progress = {.step = atomic_load(&self->step),
-                                     .actions_done = atomic_load(&self->actions_done)};
+                                     .actions_done = atomic_load(&self->actions_done),
+                                     .waiting = atomic_load(&self->waiting)};
     sc_executor_doing_text(atomic_load(&self->doing), progress.doing, sizeof progress.doing);
     return progress;
 }

@@ -14,17 +14,21 @@
  *  1. A command belongs to a mailbox epoch. Closing or opening the mailbox cancels it, queued or running; a step that
  *     waits for a tensor ends at once, one that computes at the end of its action.
  *  2. Between a step's vote and its ApplyStep no other step runs: a RunStep that overtook the ApplyStep on the wire
- *     stays in the queue. Of several queued RunSteps the one with the lowest step number goes first.
+ *     stays in the queue. Of several queued RunSteps the one with the lowest step number goes first. In a later
+ *     assignment that kept the vote a RunStep of the same optimizer step drops it: nobody had decided that step.
  *  3. A step that fails leaves the stages as before it, gradients zero and caches empty; only an ApplyStep that fails halfway makes
  *     them useless until the next assignment, and every command says so.
  *  4. A steady-state step allocates no tensor memory: outputs lie in pooled buffers.
+ *  5. An assignment that wants the same stages is given them: with their state, and a vote that waits for its ApplyStep, if
+ *     it says so and the step that the state belongs to is known; else set to a new one's in the memory that is there.
  *
  * Thread: all functions belong to the network thread; `notify` is called on the executor's. */
 #ifndef SC_EXECUTOR_H
 #define SC_EXECUTOR_H
 
 #include "proto/base/clock.h"
-#include "worker/snapshot.h"
+#include "worker/assignment.h"
+#include "worker/restore.h"
 
 typedef struct sc_executor sc_executor;
 
@@ -46,6 +50,7 @@ typedef struct sc_run_step {
     bool want_logits;
     bool cache; /* forward-only: as in sc_stage_step, for all sequences of the step */
     int position;
+    bool replay; /* the others have done this step: see RunStepRequest */
 } sc_run_step;
 
 typedef struct sc_apply_step {
@@ -67,11 +72,18 @@ typedef struct sc_executor_event {
     /* SEND: to whom and what. AWAIT: from whom, and the name alone. */
     int worker; /* rank, or SC_COORDINATOR */
     sc_tensor_message tensor;
+    bool logged;  /* SEND: of a step that trains, so the message log keeps it */
+    bool unsent;  /* SEND: for the message log alone */
+    bool at_once; /* AWAIT: nobody will send it unless asked */
     /* DONE */
     uint64_t ticket;
     sc_status status;
     char *message;          /* NULL unless status */
     sc_stage_memory memory; /* assign */
+    bool kept;              /* assign: the stages have their state, which is that after */
+    uint64_t applied_step;  /* this optimizer step; the last RunStep that trained was */
+    uint64_t last_sequence; /* this one, 0: none yet; */
+    uint64_t voted_step;    /* > applied_step if its optimizer step waits for ApplyStep, else 0 */
     uint64_t step;          /* run, apply */
     bool voted;             /* run: the plan trained, and an ApplyStep must follow */
     double *loss_sums;      /* run, with the last stage: one per micro-batch */
@@ -79,10 +91,11 @@ typedef struct sc_executor_event {
     int *ordinals; /* run: [n_norms], as sc_stage_norms */
     double *sum_squares;
     int n_norms;
-    sc_step_times times;      /* run */
-    double optimizer_seconds; /* apply */
-    sc_buffer *payload;       /* read: the piece; run with want_logits, with the last stage: the logits */
-    sc_snapshot *snapshot;    /* snapshot: the event's; whoever wants it takes it out */
+    sc_step_times times;           /* run */
+    double optimizer_seconds;      /* apply */
+    sc_buffer *payload;            /* read: the piece; run with want_logits, with the last stage: the logits */
+    sc_part *parts[SC_MAX_CHUNKS]; /* snapshot: one a chunk, sealed; the event's references */
+    int n_parts;
     struct sc_executor_event *next;
 } sc_executor_event;
 void sc_executor_event_destroy(sc_executor_event **self_p);
@@ -94,7 +107,7 @@ void sc_executor_destroy(sc_executor **self_p);
 
 /* ---- commands: queued, answered by a DONE event. Errors (then no event comes): SC_RESOURCE_EXHAUSTED. ---------------
  */
-/* Destroys the stages and builds those of the assignment, of which it takes a reference of its own. */
+/* Builds the stages of the assignment, of which it takes a reference of its own, or keeps those that are there (rule 5). */
 sc_status sc_executor_assign(sc_executor *self, uint64_t ticket, uint64_t epoch, sc_assignment *assignment);
 /* Destroys the stages. */
 sc_status sc_executor_forget(sc_executor *self, uint64_t ticket);
@@ -106,17 +119,22 @@ sc_status sc_executor_read(sc_executor *self, uint64_t ticket, uint64_t epoch, c
 sc_status sc_executor_write(sc_executor *self, uint64_t ticket, uint64_t epoch, const sc_state_piece *piece,
                             sc_buffer *data);
 
-/* Copies the stages' state, which must be that after `optimizer_step`. Takes *old, whose memory is used; NULL is fine. */
-sc_status sc_executor_snapshot(sc_executor *self, uint64_t ticket, uint64_t epoch, int64_t optimizer_step,
-                               sc_snapshot **old);
+/* Copies the stages' state, which must be that after the parts' optimizer step, into `parts`: one a chunk, with a layout
+ * (sc_part_new_own), of which it takes references of its own. Where nobody knows which step the state belongs to, as
+ * it was written, the parts' word is taken. Borrows the pool until the command has ended. */
+sc_status sc_executor_snapshot(sc_executor *self, uint64_t ticket, uint64_t epoch, sc_part *const *parts, int n_parts,
+                               sc_buffer_pool *pool);
+/* Sets the stages to the restore's point; takes it. A vote is dropped. */
+sc_status sc_executor_restore(sc_executor *self, uint64_t ticket, uint64_t epoch, sc_restore **restore);
 
 /* The next event, owned by the caller; NULL if there is none. */
 sc_executor_event *sc_executor_take_event(sc_executor *self);
 
 typedef struct sc_executor_progress {
     uint64_t step;         /* of the plan in progress, or the last */
-    uint64_t actions_done; /* since the start; an executor that hangs stops counting */
-    char doing[32];        /* the action in progress, "2F0", or "idle" */
+    uint64_t actions_done; /* since the start, and commands; an executor that hangs stops counting */
+    char doing[32];        /* the action in progress, "2F0"; the command, "apply"; or "idle" */
+    bool waiting;          /* for a tensor or a command: it need not move */
 } sc_executor_progress;
 sc_executor_progress sc_executor_look(sc_executor *self);
 

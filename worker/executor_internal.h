@@ -15,6 +15,7 @@ typedef enum sc_command_kind {
     SC_COMMAND_READ,
     SC_COMMAND_WRITE,
     SC_COMMAND_SNAPSHOT,
+    SC_COMMAND_RESTORE,
 } sc_command_kind;
 
 typedef struct sc_command {
@@ -26,8 +27,10 @@ typedef struct sc_command {
     sc_apply_step apply;
     sc_state_piece piece;
     sc_buffer *data;
-    int64_t optimizer_step; /* snapshot */
-    sc_snapshot *snapshot;  /* the old one, to be used again */
+    sc_part *parts[SC_MAX_CHUNKS]; /* snapshot: references */
+    int n_parts;
+    sc_buffer_pool *pool; /* snapshot: borrowed */
+    sc_restore *restore;
     struct sc_command *next;
 } sc_command;
 
@@ -54,17 +57,20 @@ struct sc_executor {
 
     atomic_ullong step, actions_done;
     atomic_ullong doing; /* packed, see executor_plan.c; 0: idle */
+    atomic_bool waiting;
 
     /* the executor thread's own */
     sc_stream *stream;
     sc_buffer_pool *pool;
     sc_assignment *assignment; /* NULL: none */
     sc_stage *stages[SC_MAX_CHUNKS];
-    sc_cell *cells; /* [n_chunks * max_microbatches] */
-    bool voted;     /* and not yet applied */
-    bool broken;    /* an ApplyStep failed halfway, or a reset did */
-    uint64_t voted_step;
+    sc_cell *cells;      /* [n_chunks * max_microbatches] */
+    bool voted;          /* and not yet applied */
+    bool broken;         /* an ApplyStep failed halfway, or a reset did */
+    uint64_t voted_step; /* sequence number of the last vote */
+    uint64_t voted_epoch;
     int64_t optimizer_step; /* the voted step's, else the last applied; 0 before the first */
+    bool step_is_known;     /* optimizer_step is that of the state; not so after parameters were written */
 };
 
 /* Posts an event from the executor's thread. Takes it. */
@@ -75,6 +81,7 @@ void sc_executor_forget_stages(sc_executor *self);
 /* Walks down this worker's list of the plan. */
 sc_status sc_executor_run_plan(sc_executor *self, const sc_command *command);
 void sc_executor_clear_cells(sc_executor *self);
+uint64_t sc_executor_pack_command(sc_command_kind kind);
 const char *sc_executor_doing_text(uint64_t doing, char *text, size_t text_bytes);
 
 #endif

@@ -25,10 +25,21 @@ static uint64_t pack_action(sc_action action)
     return (uint64_t)(action.kind + 1) << 48 | (uint64_t)action.stage << 24 | (uint64_t)(action.microbatch + 1);
 }
 
+/* Told from actions by the highest bit. */
+uint64_t sc_executor_pack_command(sc_command_kind kind)
+{
+    return UINT64_C(1) << 63 | (uint64_t)kind;
+}
+
 const char *sc_executor_doing_text(uint64_t doing, char *text, size_t text_bytes)
 {
-    if (doing == 0) {
-        snprintf(text, text_bytes, "idle");
+    static const char *const commands[] = {
+        [SC_COMMAND_ASSIGN] = "assign",     [SC_COMMAND_FORGET] = "forget",   [SC_COMMAND_RUN] = "run",
+        [SC_COMMAND_APPLY] = "apply",       [SC_COMMAND_READ] = "read",       [SC_COMMAND_WRITE] = "write",
+        [SC_COMMAND_SNAPSHOT] = "snapshot", [SC_COMMAND_RESTORE] = "restore",
+    };
+    if (doing == 0 || doing >> 63) {
+        snprintf(text, text_bytes, "%s", doing == 0 ? "idle" : commands[doing & 0xFF]);
         return text;
     }
     sc_action action = {
@@ -89,7 +100,32 @@ static sc_status post_tensor(const walk *w, sc_executor_event_kind kind, int wor
     event->epoch = w->epoch;
     event->worker = worker;
     event->tensor = *message;
+    event->logged = w->stage_step.train;
+    event->unsent = event->at_once = w->step->replay;
     sc_executor_post(w->self, event);
+    return SC_OK;
+}
+
+/* Reports that `name` is awaited. */
+static sc_status post_await(const walk *w, sc_tensor_name name)
+{
+    sc_tensor_message awaited = {.name = name};
+    return post_tensor(w, SC_EVENT_AWAIT, sc_assignment_sender(w->assignment, &name), &awaited);
+}
+
+/* A replayed step's inputs from other stages lie in their workers' message logs, and nobody sends them by himself: all are
+ * asked for before the first is needed. The tied gradient's parts follow when their turn comes: they may be more than
+ * the mailbox takes. */
+static sc_status ask_for_inputs(const walk *w)
+{
+    const sc_action_list *list = &w->plan->workers[w->assignment->worker];
+    for (int i = 0; i < list->n; i++) {
+        sc_action action = list->actions[i];
+        if (action.kind == SC_ACT_RECV_F)
+            SC_TRY(post_await(w, name_of(w, action.stage, action.microbatch, KIND(ACTIVATION), 0)));
+        else if (action.kind == SC_ACT_RECV_B)
+            SC_TRY(post_await(w, name_of(w, action.stage, action.microbatch, KIND(GRADIENT), 0)));
+    }
     return SC_OK;
 }
 
@@ -99,12 +135,14 @@ static sc_status await(const walk *w, sc_tensor_name name, sc_tensor_message *ou
 {
     sc_mailbox *mailbox = w->self->options.mailbox;
     uint64_t start = sc_clock_ns(&w->self->options.clock);
+    atomic_store(&w->self->waiting, true);
     sc_status status = sc_mailbox_wait(mailbox, w->epoch, &name, (int)(w->assignment->resend_ms / 2), out);
     if (status == SC_DEADLINE_EXCEEDED) {
-        sc_tensor_message awaited = {.name = name};
-        SC_TRY(post_tensor(w, SC_EVENT_AWAIT, sc_assignment_sender(w->assignment, &name), &awaited));
-        status = sc_mailbox_wait(mailbox, w->epoch, &name, -1, out);
+        status = post_await(w, name);
+        if (status == SC_OK)
+            status = sc_mailbox_wait(mailbox, w->epoch, &name, -1, out);
     }
+    atomic_store(&w->self->waiting, false);
     w->done->times.wait += sc_clock_seconds_since(&w->self->options.clock, start);
     return status;
 }
@@ -332,8 +370,11 @@ static sc_status reduce_tied_with_peer(const walk *w, int v, int other)
 {
     uint32_t n_parts = sc_assignment_tied_parts(w->assignment), sent = 0;
     for (uint32_t part = 0; part < n_parts; part++) {
-        for (; sent < n_parts && sent < part + SC_TIED_WINDOW; sent++)
+        for (; sent < n_parts && sent < part + SC_TIED_WINDOW; sent++) {
+            if (w->step->replay)
+                SC_TRY(post_await(w, name_of(w, v, 0, KIND(TIED_GRADIENT), sent)));
             SC_TRY(send_tied_part(w, v, other, sent));
+        }
         sc_tensor_message theirs = {0};
         SC_TRY(await(w, name_of(w, v, 0, KIND(TIED_GRADIENT), part), &theirs));
         sc_status status = add_tied_part(w, v, part, theirs.payload);
@@ -450,6 +491,8 @@ sc_status sc_executor_run_plan(sc_executor *self, const sc_command *command)
     uint64_t start = sc_clock_ns(&self->options.clock);
     atomic_store(&self->step, command->run.step);
     sc_status status = prepare_results(&w);
+    if (status == SC_OK && command->run.replay)
+        status = ask_for_inputs(&w);
     const sc_action_list *list = &plan->workers[assignment->worker];
     for (int i = 0; status == SC_OK && i < list->n; i++) {
         char text[32];

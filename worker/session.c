@@ -53,9 +53,10 @@ static void set_node(sc_session *self, sc_node *node)
 void sc_session_end_assignment(sc_session *self)
 {
     sc_mailbox_close(self->mailbox); /* whatever the executor does for it ends */
+    sc_session_end_deposit(self, SC_CANCELLED, "the assignment has ended");
+    sc_session_end_restore(self, SC_CANCELLED, "the assignment has ended");
     sc_session_forget_routes(self, false);
     sc_session_forget_shared(self);
-    sc_snapshot_destroy(&self->snapshot);
     sc_assignment_unref(&self->assignment);
     if (self->state > SC_SESSION_IDLE && self->state <= SC_SESSION_RUNNING)
         self->state = SC_SESSION_IDLE;
@@ -75,6 +76,11 @@ sc_status sc_session_begin_assignment(sc_session *self, sc_assignment *assignmen
 {
     sc_session_end_assignment(self);
     self->assignment = assignment;
+    self->snapshot_ms = 0; /* the next one comes after a pause that is no interval */
+    self->kept_vote = 0;
+    sc_vault_drop_half(self->vault);
+    sc_vault_set_lineage(self->vault, assignment->lineage);
+    sc_message_log_set_budget(&self->log, assignment->log_bytes);
     sc_status status;
     SC_TRY_GOTO(status, sc_mailbox_open(self->mailbox, assignment->generation, assignment->limits, &self->epoch),
                 failed);
@@ -163,6 +169,8 @@ static void close_node(sc_session *self, int linger_ms)
     sc_node *node = self->node;
     if (!node)
         return;
+    sc_session_end_deposit(self, SC_CANCELLED, "this worker is going");
+    sc_session_end_restore(self, SC_CANCELLED, "this worker is going");
     sc_session_forget_pending(self);
     sc_session_forget_shared(self);
     set_node(self, NULL);
@@ -215,6 +223,7 @@ static sc_status open_node(sc_session *self)
         .context = self,
         .on_tensor = sc_session_on_tensor,
         .on_peer = sc_session_on_peer,
+        .on_ask = sc_session_on_ask,
         .on_refused = on_refused,
         .keys = self->options.keys,
     };
@@ -225,6 +234,7 @@ static sc_status open_node(sc_session *self)
     SC_TRY(sc_node_bind(node, self->listen, &bound));
     snprintf(self->bound, sizeof self->bound, "%s", bound);
     SC_TRY(sc_node_serve(node, &self->service.base, self));
+    SC_TRY(sc_node_serve(node, &self->store_service.base, self));
     if (self->options.stop_fd >= 0)
         SC_TRY(sc_node_watch(node, self->options.stop_fd, leave, self));
     SC_TRY(sc_node_connect(node, self->options.coordinator, &self->coordinator));
@@ -259,6 +269,7 @@ static void lose_membership(sc_session *self)
     sc_session_end_assignment(self);
     close_node(self, 0);
     sc_executor_forget(self->executor, ++self->last_ticket); /* without memory the next assignment forgets as well */
+    sc_message_log_clear(&self->log);
     self->lost = self->joining = self->reporting = false;
     self->retry_at_ms = 0;
     self->state = SC_SESSION_CONNECTING;
@@ -300,14 +311,28 @@ static void joined(void *context, sc_peer *peer, const sc_result *result)
     const Stagecoach__V1__JoinReply *reply = (const Stagecoach__V1__JoinReply *)result->reply;
     self->run = reply->run;
     self->lease_ms = reply->lease_ms < 100 ? 100 : reply->lease_ms;
+    self->progress_ms = reply->progress_ms ? reply->progress_ms : self->lease_ms / 3;
     self->coordinator_incarnation = sc_peer_incarnation(peer);
     sc_node_set_run(self->node, self->run);
     self->state = SC_SESSION_IDLE;
     self->complained = false;
     self->refused_since_ms = 0;
-    self->progress_at_ms = sc_session_now_ms(self) + self->lease_ms / 3;
+    self->progress_at_ms = sc_session_now_ms(self) + self->progress_ms;
     SC_INFO("joined run %016" PRIx64 " at %s; neighbours reach this worker at %s", self->run, self->options.coordinator,
             self->advertised);
+}
+
+/* Names what the vault holds; both arrays are owned. False: no memory, and then it holds nothing to speak of. */
+static bool list_held(const sc_session *self, Stagecoach__V1__HeldPart **held, Stagecoach__V1__HeldPart ***pointers)
+{
+    size_t n = sc_vault_n_parts(self->vault);
+    *held = calloc(n + 1, sizeof **held);
+    *pointers = calloc(n + 1, sizeof(Stagecoach__V1__HeldPart *));
+    for (size_t i = 0; *held && *pointers && i < n; i++) {
+        (*held)[i] = sc_session_write_key(&sc_vault_at(self->vault, i)->key);
+        (*pointers)[i] = &(*held)[i];
+    }
+    return *held && *pointers;
 }
 
 static void join(sc_session *self)
@@ -328,11 +353,16 @@ static void join(sc_session *self)
     request.data_endpoint = self->advertised;
     request.version = (char *)SC_VERSION;
     request.local_index = self->options.local_index < 0 ? 0 : (uint32_t)self->options.local_index + 1;
+    Stagecoach__V1__HeldPart *held;
+    if (list_held(self, &held, &request.held))
+        request.n_held = sc_vault_n_parts(self->vault);
     if (sc_peer_call(self->coordinator, coordinator_service, "Join", &request.base, NULL, 0, JOIN_DEADLINE_MS, joined,
                      self) == SC_OK)
         self->joining = true;
     else
         try_later(self, sc_status_message());
+    free(held);
+    free(request.held);
 }
 
 /* ---- the lease ---- */
@@ -350,7 +380,7 @@ static void reported(void *context, sc_peer *peer, const sc_result *result)
 
 static void report_progress(sc_session *self)
 {
-    self->progress_at_ms = sc_session_now_ms(self) + self->lease_ms / 3;
+    self->progress_at_ms = sc_session_now_ms(self) + self->progress_ms;
     if (self->reporting)
         return; /* the wire repeats it by itself */
     sc_executor_progress progress = sc_executor_look(self->executor);
@@ -359,6 +389,7 @@ static void report_progress(sc_session *self)
     request.step = progress.step;
     request.actions_done = progress.actions_done;
     request.doing = progress.doing;
+    request.waiting = progress.waiting;
     self->reporting = sc_peer_call(self->coordinator, coordinator_service, "Progress", &request.base, NULL, 0,
                                    self->lease_ms, reported, self) == SC_OK;
 }
@@ -402,6 +433,7 @@ static int tick(sc_session *self)
         uint64_t shared_due = sc_session_turn_shared(self, now);
         if (shared_due < due)
             due = shared_due;
+        sc_session_pace_deposit(self, now, &due);
         break;
     case SC_SESSION_LEAVING:
     case SC_SESSION_ENDED:
@@ -462,6 +494,7 @@ sc_status sc_session_new(const sc_session_options *options, sc_session **out)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a session");
     self->options = *options;
     pthread_mutex_init(&self->wake_lock, NULL);
+    sc_message_log_init(&self->log);
     if (gethostname(self->host, sizeof self->host - 1) != 0)
         snprintf(self->host, sizeof self->host, "unknown");
     snprintf(self->name, sizeof self->name, "worker %s:%d", self->host, (int)getpid());
@@ -477,6 +510,8 @@ sc_status sc_session_new(const sc_session_options *options, sc_session **out)
         status = sc_shard_saver_new(wake, self, &self->shard_saver);
     if (status == SC_OK && sc_shared_memory_new(&self->memory) != SC_OK)
         SC_DEBUG("%s", sc_status_message()); /* all travels over sockets */
+    if (status == SC_OK)
+        status = sc_vault_new(&self->vault);
     sc_executor_options executor = {
         .ops = options->ops,
         .threads = options->threads,
@@ -508,6 +543,8 @@ void sc_session_destroy(sc_session **self_p)
     sc_mailbox_destroy(&self->mailbox);
     sc_shared_memory_destroy(&self->memory);
     sc_assignment_unref(&self->assignment);
+    sc_message_log_clear(&self->log);
+    sc_vault_destroy(&self->vault); /* after the executor, which may be filling parts from its pool */
     pthread_mutex_destroy(&self->wake_lock);
     free(self);
     *self_p = NULL;

@@ -51,8 +51,27 @@ static void set_route(sc_session *self, int rank, sc_peer *peer)
 static bool is_member(const sc_session *self, int member, const sc_peer *peer)
 {
     const sc_assignment *assignment = self->assignment;
-    return peer && assignment->incarnations[member] == sc_peer_incarnation(peer) &&
+    return peer && member >= 0 && assignment->incarnations[member] == sc_peer_incarnation(peer) &&
            (!assignment->keys || strcmp(assignment->keys[member].z85, sc_peer_key(peer)) == 0);
+}
+
+int sc_session_member(const sc_session *self, const sc_peer *peer)
+{
+    int member = sc_assignment_member(self->assignment, sc_peer_incarnation(peer));
+    return is_member(self, member, peer) ? member : -1;
+}
+
+sc_status sc_session_reach(sc_session *self, int member, sc_peer **out)
+{
+    const sc_assignment *assignment = self->assignment;
+    const sc_public_key *key = assignment->keys ? &assignment->keys[member] : NULL;
+    sc_status status = sc_node_connect_to(self->node, assignment->endpoints[member], key, out);
+    if (status == SC_OK)
+        status = list_add(&self->dialled, *out);
+    if (status != SC_OK)
+        return SC_FAIL(status, "the way to worker %d at '%s': %s", member, assignment->endpoints[member],
+                       sc_status_message());
+    return SC_OK;
 }
 
 /* The higher rank is connected to, the lower one connects. */
@@ -64,22 +83,15 @@ static sc_status open_route(sc_session *self, int rank)
         set_route(self, rank, is_member(self, rank, peer) ? peer : NULL);
         return SC_OK;
     }
-    const sc_public_key *key = assignment->keys ? &assignment->keys[rank] : NULL;
-    sc_status status = sc_node_connect_to(self->node, assignment->endpoints[rank], key, &self->routes[rank]);
-    if (status == SC_OK)
-        status = list_add(&self->dialled, self->routes[rank]);
-    if (status != SC_OK)
-        return SC_FAIL(status, "the way to worker %d at '%s': %s", rank, assignment->endpoints[rank],
-                       sc_status_message());
-    return SC_OK;
+    return sc_session_reach(self, rank, &self->routes[rank]);
 }
 
-/* Connections of earlier assignments that this one does not use are closed. */
+/* Connections of earlier assignments to who is no member of this one are closed. */
 static void close_unused(sc_session *self)
 {
     size_t kept = 0;
     for (size_t i = 0; i < self->dialled.n; i++) {
-        bool used = false;
+        bool used = sc_session_member(self, self->dialled.peers[i]) >= 0;
         for (int rank = 0; rank < self->assignment->n_workers; rank++)
             used = used || self->routes[rank] == self->dialled.peers[i];
         if (used)
@@ -131,7 +143,10 @@ static void deliver(sc_session *self, sc_peer *peer, sc_executor_event *event)
 {
     const sc_tensor_message *tensor = &event->tensor;
     if (event->kind == SC_EVENT_AWAIT) {
-        sc_peer_expect(peer, &tensor->name);
+        if (event->at_once)
+            sc_peer_ask(peer, &tensor->name);
+        else
+            sc_peer_expect(peer, &tensor->name);
     } else {
         /* The payload's own size was made from dtype and shape; what fails here is memory, and the receiver's asking
          * again would find nothing: the step must fail rather than hang. */
@@ -145,6 +160,12 @@ static void deliver(sc_session *self, sc_peer *peer, sc_executor_event *event)
 void sc_session_route(sc_session *self, sc_executor_event *event)
 {
     if (!self->assignment || event->epoch != self->epoch) {
+        sc_executor_event_destroy(&event);
+        return;
+    }
+    if (event->kind == SC_EVENT_SEND && event->logged)
+        sc_message_log_put(&self->log, &event->tensor);
+    if (event->kind == SC_EVENT_SEND && event->unsent) { /* whom it would go to has it */
         sc_executor_event_destroy(&event);
         return;
     }
@@ -192,6 +213,21 @@ void sc_session_on_peer(void *context, sc_peer *peer)
             set_route(self, rank, peer);
             deliver_waiting(self, rank);
         }
+}
+
+/* Of a replayed step, whose tensors nobody sends by himself: see RunStepRequest. */
+void sc_session_on_ask(void *context, sc_peer *peer, const sc_tensor_name *name)
+{
+    sc_session *self = context;
+    const sc_assignment *assignment = self->assignment;
+    const sc_tensor_message *logged = sc_message_log_find(&self->log, name);
+    if (!logged || self->state < SC_SESSION_READY || !assignment || name->stage >= (uint32_t)assignment->n_stages)
+        return;
+    int receiver = sc_assignment_worker_of(assignment, (int)name->stage);
+    if (!is_member(self, receiver, peer))
+        return;
+    if (sc_peer_send(peer, name, logged->dtype, &logged->shape, logged->payload) != SC_OK)
+        SC_WARN("a tensor from the message log was not sent: %s", sc_status_message()); /* it will be asked for again */
 }
 
 static sc_status accept_tensor(sc_session *self, const sc_peer *peer, sc_tensor_message *message)

@@ -6,21 +6,19 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum {
     MAX_PIECE_BYTES = 256 << 20, /* of state in one call: the caller sets the pace, but within reason */
-    STEPS_REMEMBERED = 8,        /* no coordinator runs farther ahead with forward-only steps: older ones are over */
 };
 
-static sc_session *session_of(void *closure_data)
+sc_session *sc_session_of(void *closure_data)
 {
     return sc_call_context(sc_call_of(closure_data));
 }
 
 /* ---- pending calls ---- */
 
-static sc_status pend(sc_session *self, sc_pending_kind kind, void *closure_data, sc_pending **out)
+sc_status sc_session_pend(sc_session *self, sc_pending_kind kind, void *closure_data, sc_pending **out)
 {
     sc_pending *pending = calloc(1, sizeof *pending);
     if (!pending)
@@ -32,8 +30,7 @@ static sc_status pend(sc_session *self, sc_pending_kind kind, void *closure_data
     return SC_OK;
 }
 
-/* The end of a handler: the call waits for its command's end, or was refused and is answered so. Takes `pending`. */
-static void settle(sc_session *self, sc_pending *pending, void *closure_data, sc_status status)
+void sc_session_settle(sc_session *self, sc_pending *pending, void *closure_data, sc_status status)
 {
     if (status == SC_OK) {
         pending->next = self->pending;
@@ -43,17 +40,6 @@ static void settle(sc_session *self, sc_pending *pending, void *closure_data, sc
     free(pending);
     SC_WARN("call refused: %s", sc_status_message());
     sc_call_fail(sc_call_of(closure_data), status, sc_status_message());
-}
-
-static sc_pending *take_pending(sc_session *self, uint64_t ticket)
-{
-    sc_pending **link = &self->pending;
-    while (*link && (*link)->ticket != ticket)
-        link = &(*link)->next;
-    sc_pending *found = *link;
-    if (found)
-        *link = found->next;
-    return found;
 }
 
 void sc_session_forget_pending(sc_session *self)
@@ -77,8 +63,7 @@ static sc_status check_generation(const sc_session *self, uint64_t generation)
     return SC_OK;
 }
 
-/* For what needs stages. */
-static sc_status check_stages(const sc_session *self, uint64_t generation)
+sc_status sc_session_check_stages(const sc_session *self, uint64_t generation)
 {
     SC_TRY(check_generation(self, generation));
     if (!sc_assignment_has_stages(self->assignment))
@@ -116,13 +101,13 @@ static void serve_assign(Stagecoach__V1__StageWorker_Service *service, const Sta
                          Stagecoach__V1__AssignReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
+    sc_session *self = sc_session_of(closure_data);
     sc_pending *pending = NULL;
     sc_assignment *assignment = NULL;
     sc_status status;
     SC_TRY_GOTO(status, check_assign(self, input), settled);
     SC_TRY_GOTO(status, sc_assignment_parse(input, &assignment), settled);
-    SC_TRY_GOTO(status, pend(self, SC_PENDING_ASSIGN, closure_data, &pending), unused);
+    SC_TRY_GOTO(status, sc_session_pend(self, SC_PENDING_ASSIGN, closure_data, &pending), unused);
     pending->closure.assign = closure;
     SC_TRY_GOTO(status, sc_session_begin_assignment(self, assignment), settled);
     if (!sc_assignment_has_stages(assignment)) {
@@ -137,14 +122,14 @@ static void serve_assign(Stagecoach__V1__StageWorker_Service *service, const Sta
 unused:
     sc_assignment_unref(&assignment);
 settled:
-    settle(self, pending, closure_data, status);
+    sc_session_settle(self, pending, closure_data, status);
 }
 
 static void serve_run_step(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__RunStepRequest *input,
                            Stagecoach__V1__RunStepReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
+    sc_session *self = sc_session_of(closure_data);
     sc_pending *pending = NULL;
     sc_status status;
     sc_run_step step = {
@@ -155,20 +140,25 @@ static void serve_run_step(Stagecoach__V1__StageWorker_Service *service, const S
         .want_logits = input->want_logits,
         .cache = input->cache,
         .position = input->position > INT_MAX ? INT_MAX : (int)input->position, /* a stage's check refuses it */
+        .replay = input->replay,
     };
-    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
+    SC_TRY_GOTO(status, sc_session_check_stages(self, input->generation), settled);
     if (input->optimizer_step > UINT32_MAX) { /* a counter word of the random numbers has 32 bits */
         status = SC_FAIL(SC_INVALID, "optimizer step %" PRIu64 " does not fit 32 bits", input->optimizer_step);
         goto settled;
     }
-    SC_TRY_GOTO(status, pend(self, SC_PENDING_RUN, closure_data, &pending), settled);
+    SC_TRY_GOTO(status, sc_session_pend(self, SC_PENDING_RUN, closure_data, &pending), settled);
     pending->closure.run_step = closure;
     SC_TRY_GOTO(status, sc_executor_run(self->executor, pending->ticket, self->epoch, &step), settled);
+    if (self->kept_vote != 0 && input->optimizer_step == self->kept_vote) { /* the executor drops the vote */
+        sc_message_log_drop_from(&self->log, self->kept_vote_sequence);
+        self->kept_vote = 0;
+    }
     self->n_running++;
     if (self->state == SC_SESSION_READY)
         self->state = SC_SESSION_RUNNING;
 settled:
-    settle(self, pending, closure_data, status);
+    sc_session_settle(self, pending, closure_data, status);
 }
 
 static void serve_apply_step(Stagecoach__V1__StageWorker_Service *service,
@@ -176,16 +166,16 @@ static void serve_apply_step(Stagecoach__V1__StageWorker_Service *service,
                              Stagecoach__V1__ApplyStepReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
+    sc_session *self = sc_session_of(closure_data);
     sc_pending *pending = NULL;
     sc_status status;
     sc_apply_step step = {input->step, input->grad_scale, input->learning_rate};
-    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
-    SC_TRY_GOTO(status, pend(self, SC_PENDING_APPLY, closure_data, &pending), settled);
+    SC_TRY_GOTO(status, sc_session_check_stages(self, input->generation), settled);
+    SC_TRY_GOTO(status, sc_session_pend(self, SC_PENDING_APPLY, closure_data, &pending), settled);
     pending->closure.apply_step = closure;
     status = sc_executor_apply(self->executor, pending->ticket, self->epoch, &step);
 settled:
-    settle(self, pending, closure_data, status);
+    sc_session_settle(self, pending, closure_data, status);
 }
 
 static sc_status parse_piece(const char *name, Stagecoach__V1__StateKind kind, uint64_t from, uint64_t n,
@@ -214,23 +204,29 @@ static sc_status parse_piece(const char *name, Stagecoach__V1__StateKind kind, u
     }
 }
 
-sc_status sc_session_check_snapshot(const sc_session *self, int64_t optimizer_step)
+sc_status sc_session_check_snapshot(const sc_session *self, uint64_t optimizer_step)
 {
-    if (!self->snapshot || sc_snapshot_step(self->snapshot) != optimizer_step)
-        return SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no snapshot of optimizer step %" PRId64,
-                       optimizer_step);
+    for (int k = 0; k < self->assignment->n_chunks; k++)
+        if (!sc_session_own_part(self, optimizer_step, k))
+            return SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no snapshot of optimizer step %" PRIu64,
+                           optimizer_step);
     return SC_OK;
 }
 
-/* Copied: the next snapshot may be written into the same memory. */
-sc_status sc_session_snapshot_piece(const sc_session *self, const sc_state_piece *piece, sc_buffer **out)
+sc_status sc_session_snapshot_piece(const sc_session *self, uint64_t optimizer_step, const sc_state_piece *piece,
+                                    sc_buffer **out)
 {
-    if (!self->snapshot)
-        return SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no snapshot to read '%s' from", piece->name);
-    const void *data = NULL;
-    SC_TRY(sc_snapshot_find(self->snapshot, piece, &data));
+    sc_status status = SC_NOT_FOUND;
+    const sc_part *part = NULL;
+    uint64_t from = 0;
+    for (int k = 0; status == SC_NOT_FOUND && k < self->assignment->n_chunks; k++) {
+        SC_TRY(sc_session_check_snapshot(self, optimizer_step));
+        part = sc_session_own_part(self, optimizer_step, k);
+        status = sc_part_find(part, piece, &from);
+    }
+    SC_TRY(status);
     SC_TRY(sc_buffer_new((size_t)piece->n, out));
-    memcpy(sc_buffer_data(*out), data, (size_t)piece->n);
+    sc_part_read(part, from, piece->n, sc_buffer_data(*out));
     return SC_OK;
 }
 
@@ -239,25 +235,26 @@ static void serve_read_state(Stagecoach__V1__StageWorker_Service *service,
                              Stagecoach__V1__ReadStateReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
+    sc_session *self = sc_session_of(closure_data);
     sc_pending *pending = NULL;
     sc_status status;
     sc_state_piece piece;
-    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
+    SC_TRY_GOTO(status, sc_session_check_stages(self, input->generation), settled);
     SC_TRY_GOTO(status, parse_piece(input->name, input->kind, input->offset, input->bytes, &piece), settled);
     if (input->snapshot) {
+        uint64_t step = input->optimizer_step ? input->optimizer_step : self->snapshot_step;
         sc_buffer *payload = NULL;
-        SC_TRY_GOTO(status, sc_session_snapshot_piece(self, &piece, &payload), settled);
+        SC_TRY_GOTO(status, sc_session_snapshot_piece(self, step, &piece, &payload), settled);
         sc_call_set_payload(sc_call_of(closure_data), payload);
         Stagecoach__V1__ReadStateReply reply = STAGECOACH__V1__READ_STATE_REPLY__INIT;
         closure(&reply, closure_data);
         return;
     }
-    SC_TRY_GOTO(status, pend(self, SC_PENDING_READ, closure_data, &pending), settled);
+    SC_TRY_GOTO(status, sc_session_pend(self, SC_PENDING_READ, closure_data, &pending), settled);
     pending->closure.read_state = closure;
     status = sc_executor_read(self->executor, pending->ticket, self->epoch, &piece);
 settled:
-    settle(self, pending, closure_data, status);
+    sc_session_settle(self, pending, closure_data, status);
 }
 
 static void serve_write_state(Stagecoach__V1__StageWorker_Service *service,
@@ -265,61 +262,93 @@ static void serve_write_state(Stagecoach__V1__StageWorker_Service *service,
                               Stagecoach__V1__WriteStateReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
+    sc_session *self = sc_session_of(closure_data);
     sc_pending *pending = NULL;
     sc_status status;
     sc_state_piece piece;
     sc_buffer *payload = sc_call_payload(sc_call_of(closure_data));
-    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
+    SC_TRY_GOTO(status, sc_session_check_stages(self, input->generation), settled);
     SC_TRY_GOTO(status,
                 parse_piece(input->name, input->kind, input->offset, payload ? sc_buffer_bytes(payload) : 0, &piece),
                 settled);
-    SC_TRY_GOTO(status, pend(self, SC_PENDING_WRITE, closure_data, &pending), settled);
+    SC_TRY_GOTO(status, sc_session_pend(self, SC_PENDING_WRITE, closure_data, &pending), settled);
     pending->closure.write_state = closure;
     status = sc_executor_write(self->executor, pending->ticket, self->epoch, &piece, payload);
 settled:
-    settle(self, pending, closure_data, status);
+    sc_session_settle(self, pending, closure_data, status);
+}
+
+/* The parts that the executor is to fill, one a chunk; owned. */
+static sc_status make_parts(const sc_session *self, uint64_t optimizer_step, sc_part **parts)
+{
+    const sc_assignment *assignment = self->assignment;
+    for (int k = 0; k < assignment->n_chunks; k++) {
+        sc_slice slice = sc_assignment_slice(assignment, k);
+        sc_part_key key = {assignment->lineage, optimizer_step, slice.first_block, slice.n_blocks};
+        SC_TRY(sc_part_new_own(&key, &assignment->model, sc_assignment_n_moments(assignment), &parts[k]));
+    }
+    return SC_OK;
+}
+
+/* Other points go now, so that the new one is written into their memory. */
+static sc_status let_go(sc_session *self, const Stagecoach__V1__SnapshotRequest *input)
+{
+    if (input->n_keep_steps > SC_VAULT_MAX_KEEP)
+        return SC_FAIL(SC_INVALID, "a snapshot is to keep %zu others; %d are the most", input->n_keep_steps,
+                       SC_VAULT_MAX_KEEP);
+    uint64_t steps[1 + SC_VAULT_MAX_KEEP] = {input->optimizer_step};
+    self->n_keep_steps = input->n_keep_steps;
+    for (size_t i = 0; i < input->n_keep_steps; i++)
+        steps[1 + i] = self->keep_steps[i] = input->keep_steps[i];
+    sc_vault_keep(self->vault, steps, 1 + input->n_keep_steps);
+    sc_message_log_release_before(&self->log, input->log_from);
+    return SC_OK;
 }
 
 static void serve_snapshot(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__SnapshotRequest *input,
                            Stagecoach__V1__SnapshotReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
+    sc_session *self = sc_session_of(closure_data);
     sc_pending *pending = NULL;
+    sc_part *parts[SC_MAX_CHUNKS] = {0};
     sc_status status;
-    SC_TRY_GOTO(status, check_stages(self, input->generation), settled);
-    SC_TRY_GOTO(status, pend(self, SC_PENDING_SNAPSHOT, closure_data, &pending), settled);
+    SC_TRY_GOTO(status, sc_session_check_stages(self, input->generation), settled);
+    SC_TRY_GOTO(status, let_go(self, input), settled);
+    SC_TRY_GOTO(status, make_parts(self, input->optimizer_step, parts), settled);
+    SC_TRY_GOTO(status, sc_session_pend(self, SC_PENDING_SNAPSHOT, closure_data, &pending), settled);
     pending->closure.snapshot = closure;
-    status = sc_executor_snapshot(self->executor, pending->ticket, self->epoch, (int64_t)input->optimizer_step,
-                                  &self->snapshot);
+    pending->optimizer_step = input->optimizer_step;
+    status = sc_executor_snapshot(self->executor, pending->ticket, self->epoch, parts, self->assignment->n_chunks,
+                                  sc_vault_pool(self->vault));
 settled:
-    settle(self, pending, closure_data, status);
+    for (int k = 0; k < SC_MAX_CHUNKS; k++)
+        sc_part_unref(&parts[k]);
+    sc_session_settle(self, pending, closure_data, status);
 }
 
 static void serve_deposit(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__DepositRequest *input,
                           Stagecoach__V1__DepositReply_Closure closure, void *closure_data)
 {
     (void)service;
-    (void)closure;
-    sc_session *self = session_of(closure_data);
-    sc_status status = check_stages(self, input->generation);
+    sc_session *self = sc_session_of(closure_data);
+    sc_status status = sc_session_check_stages(self, input->generation);
     if (status == SC_OK)
-        status = SC_FAIL(SC_FAILED_PRECONDITION, "this worker has no point of optimizer step %" PRIu64,
-                         input->optimizer_step);
-    settle(self, NULL, closure_data, status);
+        sc_session_begin_deposit(self, input->optimizer_step, closure, closure_data);
+    else
+        sc_session_settle(self, NULL, closure_data, status);
 }
 
 static void serve_restore(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__RestoreRequest *input,
                           Stagecoach__V1__RestoreReply_Closure closure, void *closure_data)
 {
     (void)service;
-    (void)closure;
-    sc_session *self = session_of(closure_data);
-    sc_status status = check_stages(self, input->generation);
+    sc_session *self = sc_session_of(closure_data);
+    sc_status status = sc_session_check_stages(self, input->generation);
     if (status == SC_OK)
-        status = SC_FAIL(SC_NOT_FOUND, "nobody has the point of optimizer step %" PRIu64, input->optimizer_step);
-    settle(self, NULL, closure_data, status);
+        sc_session_begin_restore(self, input, closure, closure_data);
+    else
+        sc_session_settle(self, NULL, closure_data, status);
 }
 
 static void serve_check_shared(Stagecoach__V1__StageWorker_Service *service,
@@ -327,7 +356,7 @@ static void serve_check_shared(Stagecoach__V1__StageWorker_Service *service,
                                Stagecoach__V1__CheckSharedReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session_serve_check_shared(session_of(closure_data), input, closure, closure_data);
+    sc_session_serve_check_shared(sc_session_of(closure_data), input, closure, closure_data);
 }
 
 static void serve_write_shard(Stagecoach__V1__StageWorker_Service *service,
@@ -335,19 +364,19 @@ static void serve_write_shard(Stagecoach__V1__StageWorker_Service *service,
                               Stagecoach__V1__WriteShardReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
-    sc_status status = check_stages(self, input->generation);
+    sc_session *self = sc_session_of(closure_data);
+    sc_status status = sc_session_check_stages(self, input->generation);
     if (status == SC_OK)
         sc_session_serve_write_shard(self, input, closure, closure_data);
     else
-        settle(self, NULL, closure_data, status);
+        sc_session_settle(self, NULL, closure_data, status);
 }
 
 static void serve_release(Stagecoach__V1__StageWorker_Service *service, const Stagecoach__V1__ReleaseRequest *input,
                           Stagecoach__V1__ReleaseReply_Closure closure, void *closure_data)
 {
     (void)service;
-    sc_session *self = session_of(closure_data);
+    sc_session *self = sc_session_of(closure_data);
     Stagecoach__V1__ReleaseReply reply = STAGECOACH__V1__RELEASE_REPLY__INIT;
     closure(&reply, closure_data);
     SC_INFO("released by the coordinator%s%s", input->reason[0] ? ": " : "", input->reason);
@@ -357,151 +386,5 @@ static void serve_release(Stagecoach__V1__StageWorker_Service *service, const St
 void sc_session_serve(sc_session *self)
 {
     self->service = (Stagecoach__V1__StageWorker_Service)STAGECOACH__V1__STAGE_WORKER__INIT(serve_);
-}
-
-/* ---- replies ---- */
-
-static void answer_assign(sc_session *self, const sc_pending *pending, const sc_executor_event *done)
-{
-    const sc_assignment *assignment = self->assignment;
-    const sc_stage_memory *memory = &done->memory;
-    self->state = SC_SESSION_READY;
-    Stagecoach__V1__AssignReply reply = STAGECOACH__V1__ASSIGN_REPLY__INIT;
-    reply.param_bytes = memory->params + memory->gradients + memory->optimizer;
-    reply.activation_bytes = memory->activations;
-    const sc_slice *slice = &assignment->slices[assignment->worker];
-    SC_INFO("generation %" PRIu64
-            ": worker %d of %d, %d blocks from block %d%s; %.1f MiB of state, %.1f of activations",
-            assignment->generation, assignment->worker, assignment->n_workers, slice->n_blocks, slice->first_block,
-            assignment->n_chunks > 1 ? " and further chunks" : "", (double)reply.param_bytes / (1 << 20),
-            (double)reply.activation_bytes / (1 << 20));
-    pending->closure.assign(&reply, pending->closure_data);
-}
-
-static Stagecoach__V1__StageTimes times_of(const sc_session *self, const sc_step_times *times)
-{
-    struct rusage usage = {0};
-    getrusage(RUSAGE_SELF, &usage);
-    sc_node_counters counters = sc_node_count(self->node);
-    Stagecoach__V1__StageTimes message = STAGECOACH__V1__STAGE_TIMES__INIT;
-    message.forward_seconds = times->forward;
-    message.backward_seconds = times->backward;
-    message.wait_seconds = times->wait;
-    message.step_seconds = times->step;
-    message.peak_resident_bytes = (uint64_t)usage.ru_maxrss * 1024; /* Linux counts in KiB */
-    message.dropped = counters.fenced;
-    message.resends = counters.resends;
-    return message;
-}
-
-static void answer_run_step(sc_session *self, const sc_pending *pending, const sc_executor_event *done)
-{
-    size_t n = (size_t)done->n_norms;
-    Stagecoach__V1__ParamNorm *norms = calloc(n + 1, sizeof *norms);
-    Stagecoach__V1__ParamNorm **pointers = calloc(n + 1, sizeof(Stagecoach__V1__ParamNorm *));
-    if (!norms || !pointers) {
-        sc_call_fail(sc_call_of(pending->closure_data), SC_RESOURCE_EXHAUSTED, "no memory for the step's norms");
-        goto cleanup;
-    }
-    for (size_t i = 0; i < n; i++) {
-        norms[i] = (Stagecoach__V1__ParamNorm)STAGECOACH__V1__PARAM_NORM__INIT;
-        norms[i].ordinal = (uint32_t)done->ordinals[i];
-        norms[i].sum_squares = done->sum_squares[i];
-        pointers[i] = &norms[i];
-    }
-    Stagecoach__V1__StageTimes times = times_of(self, &done->times);
-    Stagecoach__V1__RunStepReply reply = STAGECOACH__V1__RUN_STEP_REPLY__INIT;
-    reply.step = done->step;
-    reply.n_loss_sums = (size_t)done->n_loss_sums;
-    reply.loss_sums = done->loss_sums;
-    reply.n_norms = n;
-    reply.norms = pointers;
-    reply.times = &times;
-    if (done->payload)
-        sc_call_set_payload(sc_call_of(pending->closure_data), sc_buffer_ref(done->payload));
-    pending->closure.run_step(&reply, pending->closure_data);
-cleanup:
-    free(norms);
-    free(pointers);
-}
-
-/* Everything of the steps before `step` has been consumed, here and by whom this worker sent it to. */
-static void release_before(sc_session *self, uint64_t step)
-{
-    sc_node_release_before(self->node, step);
-    sc_mailbox_release_before(self->mailbox, step);
-}
-
-static void step_done(sc_session *self, const sc_executor_event *done)
-{
-    self->n_running--;
-    if (self->n_running == 0 && self->state == SC_SESSION_RUNNING)
-        self->state = SC_SESSION_READY;
-    /* That a forward-only step has ended here says nothing of the stages behind; its age does. */
-    if (done->status == SC_OK && done->epoch == self->epoch && !done->voted && done->step > STEPS_REMEMBERED)
-        release_before(self, done->step - STEPS_REMEMBERED);
-}
-
-static void answer_ok(sc_session *self, const sc_pending *pending, sc_executor_event *done)
-{
-    switch (pending->kind) {
-    case SC_PENDING_ASSIGN:
-        answer_assign(self, pending, done);
-        break;
-    case SC_PENDING_RUN:
-        answer_run_step(self, pending, done);
-        break;
-    case SC_PENDING_APPLY: {
-        /* Every stage had voted before the coordinator could send this: the step has no tensor under way. */
-        release_before(self, done->step + 1);
-        Stagecoach__V1__ApplyStepReply reply = STAGECOACH__V1__APPLY_STEP_REPLY__INIT;
-        reply.step = done->step;
-        reply.optimizer_seconds = done->optimizer_seconds;
-        pending->closure.apply_step(&reply, pending->closure_data);
-        break;
-    }
-    case SC_PENDING_READ: {
-        Stagecoach__V1__ReadStateReply reply = STAGECOACH__V1__READ_STATE_REPLY__INIT;
-        sc_call_set_payload(sc_call_of(pending->closure_data), sc_buffer_ref(done->payload));
-        pending->closure.read_state(&reply, pending->closure_data);
-        break;
-    }
-    case SC_PENDING_SNAPSHOT: {
-        Stagecoach__V1__SnapshotReply reply = STAGECOACH__V1__SNAPSHOT_REPLY__INIT;
-        sc_snapshot_destroy(&self->snapshot);
-        self->snapshot = done->snapshot;
-        done->snapshot = NULL;
-        reply.bytes = sc_snapshot_bytes(self->snapshot);
-        pending->closure.snapshot(&reply, pending->closure_data);
-        break;
-    }
-    case SC_PENDING_WRITE: {
-        Stagecoach__V1__WriteStateReply reply = STAGECOACH__V1__WRITE_STATE_REPLY__INIT;
-        pending->closure.write_state(&reply, pending->closure_data);
-        break;
-    }
-    }
-}
-
-void sc_session_answer(sc_session *self, sc_executor_event *done)
-{
-    sc_pending *pending = take_pending(self, done->ticket);
-    if (!pending)
-        return;
-    bool current = self->assignment && done->epoch == self->epoch;
-    if (pending->kind == SC_PENDING_RUN)
-        step_done(self, done);
-    if (done->status == SC_OK && current) {
-        answer_ok(self, pending, done);
-    } else if (done->status == SC_OK) {
-        sc_call_fail(sc_call_of(pending->closure_data), SC_CANCELLED, "the assignment has ended");
-    } else {
-        const char *message = done->message ? done->message : "";
-        if (done->status != SC_CANCELLED)
-            SC_ERROR("%s", message);
-        if (pending->kind == SC_PENDING_ASSIGN && current)
-            sc_session_end_assignment(self);
-        sc_call_fail(sc_call_of(pending->closure_data), done->status, message);
-    }
-    free(pending);
+    sc_session_serve_store(self);
 }

@@ -29,6 +29,7 @@ struct sc_session_shared {
     tensor *tensors;
     size_t n, next;
     uint64_t next_offset;
+    uint64_t optimizer_step; /* of the snapshot */
     uint64_t bytes, handed_over;
     uint64_t start_ms, spread_ms;
 };
@@ -140,7 +141,8 @@ static sc_status begin_shard(sc_session *self, const Stagecoach__V1__WriteShardR
         return SC_FAIL(SC_INVALID, "'%.64s' and '%.64s' are no names of a set and its shard", input->set, input->file);
     if (snprintf(path, sizeof path, "%s/%s/%s", self->shared_dir, input->set, input->file) >= (int)sizeof path)
         return SC_FAIL(SC_INVALID, "%s: the path is too long", self->shared_dir);
-    SC_TRY(sc_session_check_snapshot(self, (int64_t)input->optimizer_step));
+    SC_TRY(sc_session_check_snapshot(self, input->optimizer_step));
+    call->optimizer_step = input->optimizer_step;
     SC_TRY(sc_shard_new((int64_t)input->optimizer_step, &shard));
     sc_status status = add_tensors(self, input, call, shard);
     if (status == SC_OK)
@@ -193,7 +195,7 @@ static sc_status hand_over(sc_session *self, sc_session_shared *call)
     char name[SC_SHARD_NAME_BYTES];
     sc_buffer *data = NULL;
     memcpy(piece.name, t->parameter, sizeof piece.name);
-    SC_TRY(sc_session_snapshot_piece(self, &piece, &data));
+    SC_TRY(sc_session_snapshot_piece(self, call->optimizer_step, &piece, &data));
     SC_TRY(sc_shard_saver_piece(self->shard_saver, sc_shard_tensor_name(t->parameter, (int)t->kind, name), piece.from,
                                 data));
     call->handed_over += piece.n;

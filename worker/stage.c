@@ -339,6 +339,13 @@ sc_status sc_stage_init(sc_stage *self, uint64_t seed)
     return sc_stage_reset(self);
 }
 
+sc_status sc_stage_clear(sc_stage *self)
+{
+    SC_TRY(zero_arena(self, &self->params_arena));
+    SC_TRY(zero_arena(self, &self->optimizer_arena));
+    return sc_stage_reset(self);
+}
+
 void sc_stage_empty_cache(sc_stage *self)
 {
     memset(self->cached, 0, (size_t)self->options.cached_rows * sizeof *self->cached);

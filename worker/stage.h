@@ -71,6 +71,9 @@ void sc_stage_destroy(sc_stage **self_p);
 /* Parameters as a fresh run with `seed` starts them; optimizer state zero. */
 sc_status sc_stage_init(sc_stage *self, uint64_t seed);
 
+/* Parameters, optimizer state and gradients zero, nothing in flight: as sc_stage_new leaves it. */
+sc_status sc_stage_clear(sc_stage *self);
+
 bool sc_stage_is_first(const sc_stage *self); /* holds the embedding */
 bool sc_stage_is_last(const sc_stage *self);  /* holds the head */
 
