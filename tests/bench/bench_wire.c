@@ -1,6 +1,6 @@
 /* The node's tensors against a raw socket of the same kind, two processes, alternating in one run; medians.
  *
- *     bench_wire [ROUNDS]
+ *     bench_wire [ROUNDS [KIND]]
  *
  *   ipc, tcp    as two workers on one host have them: payloads in shared memory, whatever the endpoint
  *   tcp frames  one host, no shared memory (containers that do not see each other's processes)
@@ -364,7 +364,7 @@ int main(int argc, char **argv)
 {
     int rounds = argc > 1 ? atoi(argv[1]) : 7;
     if (rounds < 1 || rounds > MAX_ROUNDS) {
-        fprintf(stderr, "usage: bench_wire [ROUNDS]   (1 to %d)\n", MAX_ROUNDS);
+        fprintf(stderr, "usage: bench_wire [ROUNDS (1 to %d) [ipc | tcp | 'tcp frames' | 'tcp hosts']]\n", MAX_ROUNDS);
         return 2;
     }
     static const transport kinds[] = {
@@ -378,6 +378,8 @@ int main(int argc, char **argv)
     fflush(stdout);
     /* Each transport in a process of its own: ZeroMQ does not survive a fork. */
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (argc > 2 && strcmp(argv[2], kinds[i].name) != 0)
+            continue;
         pid_t child = fork();
         if (child == 0) {
             one_transport(&kinds[i], rounds);
