@@ -18,8 +18,9 @@
  *
  * A header holds: a protocol version, which must be SC_PROTOCOL_VERSION (another one is answered by a Hello or a Reply
  * that names both); and exactly one body. Field numbers of Envelope, Hello and Reply hold for all versions to come, so
- * that two versions can at least tell each other. The ranges of all other fields are in sc_frame_check. Raw bytes that
- * leave the host are guarded by their xxh3 (64 bits, seed 0) in the header; 0 stands for bytes that do not.
+ * that two versions can at least tell each other. The ranges of all other fields are in sc_frame_check. Raw bytes are
+ * guarded by their xxh3 (64 bits, seed 0) in the header; it is 0 for those that do not leave the host and for those that
+ * travel encrypted, which authenticates them.
  *
  * All functions here are pure: byte strings in, checked values out, safe on any bytes. Thread: any. */
 #ifndef SC_FRAME_H

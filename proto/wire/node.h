@@ -11,9 +11,10 @@
  *             each time up to eight times it, and at once after a reconnect; the other side executes an id once and
  *             repeats its reply.
  *   tensors   header frame + raw payload frame, no copy into libzmq; or, between two processes of one host, a header that
- *             says where the payload lies in the sender's memory, whatever the endpoint. The sender keeps a tensor until it is acknowledged
- *             or released, and repeats it after a reconnect; the receiver acknowledges, drops duplicates by name, and
- *             asks again, at the same pace, for what it is told to expect and does not get within resend_ms.
+ *             says where the payload lies in the sender's memory (shared_memory.h), whatever the endpoint. The sender keeps
+ *             a tensor until it is acknowledged or released, and repeats it after a reconnect; the receiver acknowledges,
+ *             drops duplicates by name, and asks again, at the same pace, for what it is told to expect and does not get
+ *             within resend_ms.
  *   keys      with sc_node_options.keys every connection is encrypted and both sides are who they say (CURVE): those that
  *             come must be on a list, those that are gone to must have the key that is expected. A key that is taken off
  *             the list is cut off.

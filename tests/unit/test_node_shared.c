@@ -153,6 +153,29 @@ static void other_buffers_travel(void **state)
     close_pair(&p);
 }
 
+static void what_leaves_the_host_is_hashed(void **state)
+{
+    (void)state;
+    pair p = {0};
+    open_pair(&p, "tcp://127.0.0.1:*", true, true);
+    sc_buffer *payload = floats(1000, 5);
+    sc_carriage carriage;
+    uint64_t hash = 0;
+    assert_true(p.to_server->same_host);
+    sc_peer_carry(p.to_server, payload, &hash, &carriage);
+    assert_ptr_equal(carriage.frame, payload);
+    assert_true(carriage.xxh3 == 0 && hash == 0);
+    p.to_server->same_host = false;
+    sc_peer_carry(p.to_server, payload, &hash, &carriage);
+    assert_true(carriage.xxh3 == sc_frame_hash(sc_buffer_data(payload), sc_buffer_bytes(payload)));
+    assert_true(hash == carriage.xxh3);
+    p.client.side.node->keys.public_key.z85[0] = 'k'; /* all its connections are encrypted */
+    sc_peer_carry(p.to_server, payload, &hash, &carriage);
+    assert_true(carriage.xxh3 == 0);
+    sc_buffer_unref(&payload);
+    close_pair(&p);
+}
+
 /* ---- calls --------------------------------------------------------------------------------------------------------- */
 
 static void on_join(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__JoinRequest *input,
@@ -466,6 +489,7 @@ int main(void)
         cmocka_unit_test(both_ways_over_any_endpoint),
         cmocka_unit_test(frames_where_a_side_does_not_share),
         cmocka_unit_test(other_buffers_travel),
+        cmocka_unit_test(what_leaves_the_host_is_hashed),
         cmocka_unit_test(payloads_of_calls_too),
         cmocka_unit_test(what_the_sender_takes_back_is_not_delivered),
         cmocka_unit_test(a_restarted_peer_has_other_memory),
