@@ -1,0 +1,252 @@
+#include "coordinator/data/labelled_texts.h"
+
+#include "coordinator/data/csv.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHOWN = 60 }; /* bytes of a label that a message repeats */
+
+void sc_labelled_texts_clear(sc_labelled_texts *self)
+{
+    free(self->items);
+    free(self->bytes);
+    *self = (sc_labelled_texts){0};
+}
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+static void trim(const char **text, size_t *n)
+{
+    while (*n && is_blank((*text)[*n - 1]))
+        --*n;
+    while (*n && is_blank(**text))
+        ++*text, --*n;
+}
+
+static sc_status reserve(sc_labelled_texts *self, size_t n_bytes)
+{
+    if (self->n == self->capacity) {
+        const size_t capacity = self->capacity ? 2 * self->capacity : 1024;
+        sc_labelled_text *items = realloc(self->items, capacity * sizeof *items);
+        if (!items)
+            return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu texts", capacity);
+        self->items = items;
+        self->capacity = capacity;
+    }
+    if (n_bytes > self->bytes_capacity - self->n_bytes) {
+        const size_t capacity = 2 * (self->n_bytes + n_bytes);
+        char *bytes = realloc(self->bytes, capacity);
+        if (!bytes)
+            return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu bytes of text", capacity);
+        self->bytes = bytes;
+        self->bytes_capacity = capacity;
+    }
+    return SC_OK;
+}
+
+static size_t copy(sc_labelled_texts *self, const char *text, size_t n)
+{
+    const size_t at = self->n_bytes;
+    if (n > 0)
+        memcpy(self->bytes + at, text, n);
+    self->n_bytes += n;
+    return at;
+}
+
+sc_status sc_labelled_texts_add(sc_labelled_texts *self, const char *text, size_t n_text, const char *pair,
+                                size_t n_pair, const char *label, size_t n_label, uint64_t line, sc_labels *labels,
+                                bool known)
+{
+    int32_t id;
+    trim(&label, &n_label);
+    trim(&text, &n_text);
+    trim(&pair, &n_pair);
+    const int shown = n_label < SHOWN ? (int)n_label : SHOWN;
+    if (n_label == 0)
+        return SC_FAIL(SC_INVALID, "has no label");
+    if (n_text == 0)
+        return SC_FAIL(SC_INVALID, "has the label '%.*s' but no text", shown, label);
+    if (memchr(label, '\0', n_label))
+        return SC_FAIL(SC_INVALID, "has a NUL in its label");
+    if (!known)
+        SC_TRY(sc_labels_add(labels, label, n_label, &id));
+    else if ((id = sc_labels_find(labels, label, n_label)) < 0)
+        return SC_FAIL(SC_INVALID, "has the label '%.*s', which the training data lacks", shown, label);
+    SC_TRY(reserve(self, n_text + n_pair + 1));
+    self->items[self->n] = (sc_labelled_text){.label = id, .line = line, .n_text = n_text, .n_pair = n_pair};
+    self->items[self->n].text = copy(self, text, n_text);
+    self->items[self->n++].pair = copy(self, pair, n_pair);
+    return SC_OK;
+}
+
+/* A file while it is read. */
+typedef struct reader {
+    sc_labelled_texts *texts;
+    const sc_data_columns *columns;
+    sc_labels *labels;
+    bool known, label_first;
+    int text, pair, label; /* of a CSV file: the columns' numbers from 0; pair -1: none */
+    int n_columns;
+} reader;
+
+static sc_status read_tab_line(reader *self, const char *line, size_t n, uint64_t number)
+{
+    const char *tab = memchr(line, '\t', n);
+    const size_t first = tab ? (size_t)(tab - line) : n, rest = tab ? n - first - 1 : 0;
+    const char *behind = line + n - rest;
+    if (!tab || memchr(behind, '\t', rest))
+        return SC_FAIL(SC_INVALID, "has %s; a text and its label stand on a line with one tab between them",
+                       tab ? "more than one tab" : "no tab");
+    return self->label_first
+               ? sc_labelled_texts_add(self->texts, behind, rest, "", 0, line, first, number, self->labels, self->known)
+               : sc_labelled_texts_add(self->texts, line, first, "", 0, behind, rest, number, self->labels,
+                                       self->known);
+}
+
+/* The field's text; a number's digits are put into `digits`. */
+static sc_status json_text(const json_t *object, const char *field, char digits[32], const char **text, size_t *n)
+{
+    const json_t *value = json_object_get(object, field);
+    if (json_is_integer(value)) {
+        *n = (size_t)snprintf(digits, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        *text = digits;
+        return SC_OK;
+    }
+    *text = json_string_value(value);
+    *n = json_string_length(value);
+    return *text ? SC_OK
+                 : SC_FAIL(SC_INVALID, "the field \"%.60s\" %s", field,
+                           value ? "is neither a text nor an integer" : "is missing");
+}
+
+static sc_status add_object(reader *self, const json_t *object, uint64_t number)
+{
+    const char *text, *pair = "", *label;
+    size_t n_text, n_pair = 0, n_label;
+    char digits[3][32];
+    if (!json_is_object(object))
+        return SC_FAIL(SC_INVALID, "is not a JSON object");
+    SC_TRY(json_text(object, self->columns->text, digits[0], &text, &n_text));
+    if (self->columns->pair[0])
+        SC_TRY(json_text(object, self->columns->pair, digits[1], &pair, &n_pair));
+    SC_TRY(json_text(object, self->columns->label, digits[2], &label, &n_label));
+    return sc_labelled_texts_add(self->texts, text, n_text, pair, n_pair, label, n_label, number, self->labels,
+                                 self->known);
+}
+
+static sc_status read_json_line(reader *self, const char *line, size_t n, uint64_t number)
+{
+    json_error_t error;
+    json_t *object = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    if (!object)
+        return SC_FAIL(SC_INVALID, "is not JSON: %s (column %d)", error.text, error.column);
+    const sc_status status = add_object(self, object, number);
+    json_decref(object);
+    return status;
+}
+
+static sc_status read_lines(reader *self, const sc_text *file,
+                            sc_status (*read)(reader *self, const char *line, size_t n, uint64_t number))
+{
+    uint64_t number = 1;
+    for (size_t at = 0; at < file->n_bytes; number++) {
+        const char *line = file->bytes + at, *end = memchr(line, '\n', file->n_bytes - at);
+        const size_t n = end ? (size_t)(end - line) : file->n_bytes - at;
+        at += n + (end != NULL);
+        const char *trimmed = line;
+        size_t n_trimmed = n;
+        trim(&trimmed, &n_trimmed);
+        const size_t n_line = n > 0 && line[n - 1] == '\r' ? n - 1 : n;
+        const sc_status status = n_trimmed ? read(self, line, n_line, number) : SC_OK;
+        if (status != SC_OK)
+            return SC_FAIL(status, "%s:%" PRIu64 ": %s", file->name, number, sc_status_message());
+    }
+    return SC_OK;
+}
+
+static sc_status find_column(const sc_csv_row *header, const char *name, int *out)
+{
+    *out = -1;
+    for (int i = 0; i < header->n; i++)
+        if (header->fields[i].n == strlen(name) && memcmp(header->fields[i].text, name, header->fields[i].n) == 0) {
+            if (*out >= 0)
+                return SC_FAIL(SC_INVALID, "two columns have the name '%.60s'", name);
+            *out = i;
+        }
+    return *out >= 0 ? SC_OK
+                     : SC_FAIL(SC_INVALID,
+                               "no column has the name '%.60s'; the first line names the columns, and "
+                               "data.text_column and data.label_column say which to take",
+                               name);
+}
+
+static sc_status read_csv_row(void *context, const sc_csv_row *row)
+{
+    reader *self = context;
+    if (self->n_columns == 0) {
+        self->n_columns = row->n;
+        self->pair = -1;
+        SC_TRY(find_column(row, self->columns->text, &self->text));
+        if (self->columns->pair[0])
+            SC_TRY(find_column(row, self->columns->pair, &self->pair));
+        return find_column(row, self->columns->label, &self->label);
+    }
+    if (row->n != self->n_columns)
+        return SC_FAIL(SC_INVALID, "has %d columns where the header has %d", row->n, self->n_columns);
+    const sc_csv_field none = {"", 0}, *text = &row->fields[self->text], *label = &row->fields[self->label];
+    const sc_csv_field *pair = self->pair >= 0 ? &row->fields[self->pair] : &none;
+    return sc_labelled_texts_add(self->texts, text->text, text->n, pair->text, pair->n, label->text, label->n,
+                                 row->line, self->labels, self->known);
+}
+
+sc_status sc_labelled_texts_read(sc_labelled_texts *self, const sc_text *file, sc_data_format format,
+                                 const sc_data_columns *columns, sc_labels *labels, bool known)
+{
+    size_t end;
+    const size_t before = self->n;
+    reader r = {.texts = self, .columns = columns, .labels = labels, .known = known};
+    SC_TRY(sc_text_check_utf8(file, false, &end));
+    sc_text content = *file;
+    if (content.n_bytes >= 3 && memcmp(content.bytes, "\xEF\xBB\xBF", 3) == 0) /* a byte-order mark */
+        content.bytes += 3, content.n_bytes -= 3;
+    r.label_first = format == SC_DATA_LABEL_TEXT;
+    if (format == SC_DATA_CSV)
+        SC_TRY(sc_csv_read(&content, read_csv_row, &r));
+    else
+        SC_TRY(read_lines(&r, &content, format == SC_DATA_JSONL ? read_json_line : read_tab_line));
+    return self->n > before ? SC_OK : SC_FAIL(SC_INVALID, "%s: holds no text with a label", file->name);
+}
+
+sc_status sc_labelled_texts_sort(sc_labelled_texts *self, sc_labels *labels)
+{
+    int32_t *renumber = calloc((size_t)labels->n + 1, sizeof *renumber);
+    if (!renumber)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to sort %d labels", (int)labels->n);
+    const sc_status status = sc_labels_sort(labels, renumber);
+    for (size_t i = 0; status == SC_OK && i < self->n; i++)
+        self->items[i].label = renumber[self->items[i].label];
+    free(renumber);
+    return status;
+}
+
+sc_status sc_labelled_texts_check(const sc_labelled_texts *self, const sc_labels *labels, const char *name)
+{
+    bool *seen = calloc((size_t)labels->n + 1, sizeof *seen);
+    if (!seen)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to look at %d labels", (int)labels->n);
+    for (size_t i = 0; i < self->n; i++)
+        seen[self->items[i].label] = true;
+    sc_status status = SC_OK;
+    for (int32_t i = 0; i < labels->n && status == SC_OK; i++)
+        if (!seen[i])
+            status = SC_FAIL(SC_INVALID, "%s: no text has the label '%.*s'; add some, or take the label out", name,
+                             SHOWN, labels->names[i]);
+    free(seen);
+    return status;
+}
