@@ -23,7 +23,8 @@ wait $alive || fail "the other run was disturbed"
 [ ! -e "$alive_dir" ] || fail "$alive_dir is left behind"
 
 # tokenize, stopped before its end, leaves neither its temporary file nor half a result.
-for ((i = 0; i < 2000; i++)); do cat text.txt; done >large.txt
+cat text.txt text.txt >large.txt
+for ((i = 0; i < 10; i++)); do cat large.txt large.txt >larger.txt && mv larger.txt large.txt; done
 (
   trap - INT # which bash ignores in the background
   exec stagecoach tokenize --tokenizer "$sources/tests/golden/vocab-gpt2" large.txt --out large.tokens
