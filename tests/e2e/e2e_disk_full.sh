@@ -3,7 +3,7 @@
 # tmpfs is filled as well.
 . "$(dirname "$0")/lib.sh" "$@"
 write_config
-run=(train config.yaml --set checkpoint.every=20 --set train.eval_every=0 --set train.steps=600)
+run=(train config.yaml --set checkpoint.every=20 --set train.batch_size=16 --set train.eval_every=0 --set train.steps=800)
 expect 0 stagecoach "${run[@]}" --workers 2 --run-dir straight
 
 # whole FILE: every line is a JSON object.
@@ -24,7 +24,6 @@ prlimit --pid $train --fsize=$((before + 10)):
 wait_for limited.err 'could not be saved, training goes on: .*(File too large|No space left)'
 wait_for limited.err 'events cannot be written'
 whole limited/events.jsonl
-sleep 0.3 # more saves fail
 prlimit --pid $train --fsize=unlimited:
 wait $train || { cat limited.err >&2; fail "the run did not go on"; }
 told limited.err
@@ -41,7 +40,7 @@ wait_for shared/events.jsonl '"step":60,'
 worker=$(pgrep -P $train | head -1)
 prlimit --pid "$worker" --fsize=50000:
 wait_for shared.err 'could not be saved, training goes on: worker [01] '
-sleep 0.3
+while [ "$(grep -c '"status":"RESOURCE_EXHAUSTED"' shared/events.jsonl)" -lt 3 ] && kill -0 $train; do :; done # more fail
 prlimit --pid "$worker" --fsize=unlimited:
 wait $train || { cat shared.err >&2; fail "the run did not go on"; }
 told shared.err
@@ -57,7 +56,6 @@ if mount -t tmpfs -o size=3m tmpfs small 2>/dev/null; then
   wait_for small/run/events.jsonl '"step":60,'
   head -c 4m /dev/zero >small/filler 2>/dev/null || : # all that is left
   wait_for small.err 'could not be saved, training goes on: .*No space left'
-  sleep 0.3
   rm small/filler
   wait $train || { cat small.err >&2; fail "the run did not go on"; }
   told small.err
