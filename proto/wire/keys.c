@@ -127,7 +127,7 @@ static sc_status take_setting(const char *path, int line, const char *section, c
     return SC_OK;
 }
 
-static sc_status parse(const char *path, char *text, sc_certificate *out)
+static sc_status take_lines(const char *path, char *text, sc_certificate *out)
 {
     const char *section = "";
     int number = 0;
@@ -150,6 +150,13 @@ static sc_status parse(const char *path, char *text, sc_certificate *out)
                            number, content);
         section = sections[at];
     }
+    return SC_OK;
+}
+
+sc_status sc_certificate_parse(const char *path, char *text, sc_certificate *out)
+{
+    *out = (sc_certificate){0};
+    SC_TRY(take_lines(path, text, out));
     if (!out->public_key.z85[0])
         return SC_FAIL(SC_INVALID, "%s: there is no public-key in section curve", path);
     char derived[SC_KEY_TEXT];
@@ -165,7 +172,7 @@ sc_status sc_certificate_load(const char *path, sc_certificate *out)
     mode_t mode = 0;
     *out = (sc_certificate){0};
     SC_TRY(read_file(path, text, &mode));
-    sc_status status = parse(path, text, out);
+    sc_status status = sc_certificate_parse(path, text, out);
     explicit_bzero(text, sizeof text);
     if (status == SC_OK && out->secret_key[0] && (mode & 077) != 0)
         status = SC_FAIL(SC_PERMISSION_DENIED, "%s holds a secret key and others can read it (mode %04o): chmod 600 %s",

@@ -56,6 +56,8 @@ sc_status sc_certificate_generate(const char *name, sc_certificate *out);
 /* Reads a file, strictly. Errors, naming file and line: SC_NOT_FOUND, SC_INVALID (not of the form above, a secret key that
  * does not belong to the public one), SC_PERMISSION_DENIED (not readable; a secret key that others can read). */
 sc_status sc_certificate_load(const char *path, sc_certificate *out);
+/* The same from memory, as if the file were called `path`, whoever may read it; safe on any text, which is changed. */
+sc_status sc_certificate_parse(const char *path, char *text, sc_certificate *out);
 /* Writes the whole certificate with mode 0600, or, `secret` false, name and public key alone with mode 0644. The file
  * is there whole or not at all. Errors: SC_ALREADY_EXISTS unless `replace`, SC_PERMISSION_DENIED, SC_UNAVAILABLE. */
 sc_status sc_certificate_save(const sc_certificate *self, const char *path, bool secret, bool replace);
