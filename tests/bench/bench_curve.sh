@@ -41,9 +41,10 @@ served_rate() {
 }
 
 : >"$work/plain"; : >"$work/keyed"
-for _ in $(seq "$rounds"); do
+for round in $(seq "$rounds"); do
   served_rate >>"$work/plain"
   served_rate "$work/keys" >>"$work/keyed"
+  echo "round $round: $(tail -1 "$work/plain") tokens/s without keys, $(tail -1 "$work/keyed") with"
 done
 awk -v plain="$(median <"$work/plain")" -v keyed="$(median <"$work/keyed")" 'BEGIN {
   printf "without keys %.0f tokens/s, with keys %.0f tokens/s: loss %.1f%%\n", plain, keyed, 100 * (1 - keyed / plain) }'
