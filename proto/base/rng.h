@@ -24,6 +24,8 @@ typedef enum sc_rng_purpose {
     SC_RNG_SAMPLE = 4,  /* drawing a token in `generate`; step: the token */
     SC_RNG_EVAL = 5,    /* choice of the validation windows */
     SC_RNG_TEST = 6,
+    SC_RNG_EXAMPLE =
+        7, /* what is drawn for an example; place: which draw (pretrain_examples.c); step: the epoch; row: the example */
 } sc_rng_purpose;
 
 #define SC_RNG_SITE(purpose, place) (((uint32_t)(purpose) << 24) | ((uint32_t)(place)&0xFFFFFFu))

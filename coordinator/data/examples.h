@@ -1,0 +1,57 @@
+/* Examples for BERT: rows of tokens with what is to be predicted, made of texts by a tokenizer with [CLS], [SEP], [PAD] and, for
+ * pre-training, [MASK].
+ *
+ *   classification  [CLS] a [SEP] or [CLS] a [SEP] b [SEP]; one target, the label. What is too long is cut from the longer text's
+ *                   end, as Hugging Face's "longest_first".
+ *   tags            [CLS] words [SEP]; the tag is the target at the first piece of each word. A sentence that is too long
+ *                   becomes several rows, cut between words; of a word that is too long by itself the end is left out. A
+ *                   word without a piece of its own is an unknown token.
+ *   pre-training    [CLS] a [SEP] b [SEP]; a and b are neighbouring stretches of one document, or b is from elsewhere; the targets
+ *                   are the tokens that were masked (pretrain_examples.h).
+ *
+ * Which rows there are never changes; what is drawn for one (pairs, masks) is a function of seed, epoch and row, by
+ * counter-based random numbers, whatever was asked for before. Thread: any number may read at once. */
+#ifndef SC_EXAMPLES_H
+#define SC_EXAMPLES_H
+
+#include "coordinator/data/labelled_texts.h"
+#include "coordinator/data/tagged_words.h"
+#include "coordinator/data/tokenizer.h"
+
+#include <stdbool.h>
+
+enum { SC_NO_TARGET = -1 }; /* a position that the loss passes over */
+
+typedef enum sc_examples_kind { SC_EXAMPLES_CLASSES, SC_EXAMPLES_TAGS, SC_EXAMPLES_PRETRAINING } sc_examples_kind;
+
+typedef struct sc_examples sc_examples;
+
+/* longest: tokens of a row, at least 8. Borrow the data while they work. Return owned.
+ * Errors: SC_INVALID (the tokenizer lacks [CLS], [SEP] or [PAD]; those of sc_tokenizer_encode), SC_RESOURCE_EXHAUSTED. */
+sc_status sc_examples_of_texts(const sc_labelled_texts *texts, const sc_tokenizer *tokenizer, int longest,
+                               sc_examples **out);
+sc_status sc_examples_of_words(const sc_tagged_words *words, const sc_tokenizer *tokenizer, int longest,
+                               sc_examples **out);
+void sc_examples_destroy(sc_examples **self_p);
+
+sc_examples_kind sc_examples_kind_of(const sc_examples *self);
+size_t sc_examples_n(const sc_examples *self); /* rows */
+int sc_examples_longest(const sc_examples *self);
+int32_t sc_examples_pad(const sc_examples *self); /* the id of [PAD] */
+
+/* What a row was made of: the text's number; or the first of n words. Not for pre-training. */
+typedef struct sc_examples_source {
+    size_t first, n;
+} sc_examples_source;
+sc_examples_source sc_examples_source_of(const sc_examples *self, size_t row);
+
+/* How many tokens a row has in an epoch. seed and epoch matter to pre-training alone. */
+int sc_examples_length(const sc_examples *self, uint64_t seed, uint32_t epoch, size_t row);
+
+/* Writes a row; returns its length n.
+ * tokens, segments: [n]. targets: [n], or [1] for classification. *next: for pre-training 0 if b follows a in the text, 1 if it is
+ * from elsewhere, as Hugging Face numbers it; else untouched. */
+int sc_examples_get(const sc_examples *self, uint64_t seed, uint32_t epoch, size_t row, int32_t *tokens,
+                    int32_t *segments, int32_t *targets, int32_t *next);
+
+#endif
