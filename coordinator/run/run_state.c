@@ -259,8 +259,9 @@ sc_status sc_run_state_assigned(sc_run_state *self, int rank, const sc_kept_stat
     sc_recovery_situation s = situation(self);
     sc_recovery_choice_clear(&self->choice);
     SC_TRY(sc_recovery_choose(&s, &self->choice));
-    if (self->choice.level == SC_LEVEL_START && self->settings.seed_start && !self->fresh) {
-        begin_assign(self, false, true);
+    bool fresh = self->choice.level == SC_LEVEL_START && self->settings.seed_start;
+    if (self->choice.level >= SC_LEVEL_DISK && (self->keep || fresh != self->fresh)) {
+        begin_assign(self, false, fresh); /* whoever is loaded begins with nothing kept */
         return SC_OK;
     }
     self->phase = SC_RUN_LOAD;
@@ -291,7 +292,7 @@ void sc_run_state_decide(sc_run_state *self, const sc_decided_step *step)
     assert(self->phase == SC_RUN_RUN && step->step == self->decided + 1 && self->committed == self->decided);
     self->decided = step->step;
     if (self->settings.peer_every == 0)
-        return;
+        self->n_record = 0; /* nothing is replayed, but this verdict may have to be told again */
     if (self->n_record == RECORD) {
         self->n_record--;
         memmove(self->record, self->record + 1, (size_t)self->n_record * sizeof *self->record);
@@ -395,6 +396,13 @@ uint64_t sc_run_state_newest_point(const sc_run_state *self)
 }
 
 /* --- planned changes ----------------------------------------------------------------------------------------------- */
+
+bool sc_run_state_should_rearrange(const sc_run_state *self, bool may_grow)
+{
+    sc_placement p;
+    sc_recovery_crew c = crew(self, 0);
+    return sc_recovery_rearrange(&c, may_grow, &p);
+}
 
 bool sc_run_state_rearrange(sc_run_state *self, bool may_grow, uint64_t now_ms)
 {

@@ -8,8 +8,8 @@
  *            v            next: there is a placement             assigned: by all
  *   +--> GATHER ------------------------------> ASSIGN ----------------------> LOAD
  *   |        ^                                  ^ |  ^                           |
- *   |        |        assigned: nothing but the | |  | next: all snapshots       | loaded
- *   |        |        seed is left, drawn anew  +-+  | are made                  v
+ *   |        |        assigned: kept states are | |  | next: all snapshots       | loaded
+ *   |        |        of no use, none is kept   +-+  | are made                  v
  *   |        |                                       MOVE <------------------- RUN <-+ decide, commit, saved,
  *   |        | handed_over              rearrange: workers change at a step's end | +-+ snapshot, snapshotted, deposited
  *   |        +----------- HAND_OVER <---------------------------------------------+
@@ -129,6 +129,8 @@ uint64_t sc_run_state_newest_point(const sc_run_state *self);
 
 /* ---- planned changes ---- */
 
+/* Whether sc_run_state_rearrange would be true if the step were at its end: for those who plan ahead. */
+bool sc_run_state_should_rearrange(const sc_run_state *self, bool may_grow);
 /* At a step's end, with `committed` == `decided`: if workers are to change, goes to MOVE or HAND_OVER and is true. */
 bool sc_run_state_rearrange(sc_run_state *self, bool may_grow, uint64_t now_ms);
 /* The checkpoint is there (sc_run_state_saved), or is not wanted, and the draining workers were released. */

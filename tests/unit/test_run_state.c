@@ -297,7 +297,9 @@ static void the_last_one_hands_over_to_the_disk(void **state)
     sc_run_state_handed_over(run, now);
     assert_true(next(SC_ORDER_WAIT).until_ms == UINT64_MAX);
     join(NULL, 0);
-    next(SC_ORDER_ASSIGN);
+    assert_true(next(SC_ORDER_ASSIGN).keep);
+    assign(NULL, 0, 0);
+    assert_false(next(SC_ORDER_ASSIGN).keep); /* nothing was kept that could be used */
     assign(NULL, 0, 0);
     next(SC_ORDER_LOAD);
     assert_int_equal(sc_run_state_choice(run)->step, 1);
@@ -428,8 +430,11 @@ static void a_damaged_part_is_not_tried_twice(void **state)
     assign(NULL, 0, 0);
     assert_int_equal(sc_run_state_choice(run)->level, SC_LEVEL_MEMORY);
     sc_run_state_spoiled(run, 2, now);
-    next(SC_ORDER_ASSIGN);
+    assert_true(next(SC_ORDER_ASSIGN).keep);
     assign(NULL, 0, 0);
+    assert_false(next(SC_ORDER_ASSIGN).keep); /* what is loaded goes to stages that have kept nothing */
+    assign(NULL, 0, 0);
+    next(SC_ORDER_LOAD);
     assert_int_equal(sc_run_state_choice(run)->level, SC_LEVEL_DISK);
 }
 
