@@ -16,7 +16,7 @@
  * Memory. After a Snapshot there are at most 1 + |keep_steps| copies of this worker's own slices, and as many of the
  * slices of each worker whose buddy it is: the newest point (whole or half) and those that the coordinator names, which are
  * the newest complete one and the one that is being streamed to a checkpoint; so three at most, two of the three being the
- * same between checkpoints. A Restore adds what it fetches until it ends. The memory of a part that is let go is used by
+ * same between checkpoints, and one more from a loss until the next point is complete. A Restore adds what it fetches until it ends. The memory of a part that is let go is used by
  * the next; it is never given back to the kernel, so the bound is also the process's.
  *
  * Thread: the session's. The pool may be used from any. */

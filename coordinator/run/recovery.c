@@ -195,6 +195,32 @@ uint64_t sc_recovery_newest_point(const sc_roster *roster, uint64_t lineage, int
     return 0;
 }
 
+static bool is_with_two(const sc_roster *roster, uint64_t lineage, uint64_t step, int block)
+{
+    int n = 0;
+    for (int i = 0; n < 2 && i < sc_roster_count(roster); i++) {
+        const sc_member *m = sc_roster_at(roster, i);
+        bool has = false;
+        for (int k = 0; !has && k < m->n_parts; k++)
+            has = has_block(&m->parts[k], lineage, step, block);
+        n += has;
+    }
+    return n == 2;
+}
+
+uint64_t sc_recovery_safe_point(const sc_roster *roster, uint64_t lineage, int n_blocks)
+{
+    uint64_t step = UINT64_MAX;
+    while ((step = step_below(roster, lineage, step)) > 0) {
+        int block = 0;
+        while (block < n_blocks && is_with_two(roster, lineage, step, block))
+            block++;
+        if (block == n_blocks)
+            return step;
+    }
+    return 0;
+}
+
 /* --- replay -------------------------------------------------------------------------------------------------------- */
 
 /* Ranks that can come to `decided` by themselves, and the others, which are lost. */

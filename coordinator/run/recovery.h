@@ -117,5 +117,7 @@ void sc_recovery_choice_clear(sc_recovery_choice *self);
 
 /* The newest step above `above` that the parts of all members together cover wholly; 0 if there is none. */
 uint64_t sc_recovery_newest_point(const sc_roster *roster, uint64_t lineage, int n_blocks, uint64_t above);
+/* The newest step that no single loss takes: each of its blocks lies with two members; 0 if there is none. */
+uint64_t sc_recovery_safe_point(const sc_roster *roster, uint64_t lineage, int n_blocks);
 
 #endif

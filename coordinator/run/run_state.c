@@ -335,10 +335,24 @@ static void keep(sc_run_snapshot *s, uint64_t step)
         s->keep_steps[s->n_keep_steps++] = step;
 }
 
+/* From the order on, nobody counts on what the ranks are told to let go: they do that when it arrives, and answer later. */
+static void forget_others(sc_run_state *self, const sc_run_snapshot *snapshot)
+{
+    uint64_t steps[SC_RUN_KEEP_STEPS + 1];
+    memcpy(steps, snapshot->keep_steps, sizeof snapshot->keep_steps);
+    steps[snapshot->n_keep_steps] = snapshot->step;
+    for (int rank = 0; rank < self->n_ranks; rank++) {
+        const sc_member *m = sc_roster_ranked(self->roster, rank);
+        if (m)
+            sc_roster_keep_parts(self->roster, m->id, self->settings.lineage, steps, snapshot->n_keep_steps + 1);
+    }
+}
+
 void sc_run_state_snapshot(sc_run_state *self, uint64_t saving, bool as_point, sc_run_snapshot *out)
 {
     *out = (sc_run_snapshot){.step = self->decided};
-    keep(out, self->newest_point);
+    keep(out, self->newest_point); /* behind a loss or a move it may lie with its owners alone */
+    keep(out, sc_recovery_safe_point(self->roster, self->settings.lineage, self->settings.n_blocks));
     keep(out, self->point.step);
     keep(out, saving);
     if (self->n_record > 0)
@@ -347,17 +361,14 @@ void sc_run_state_snapshot(sc_run_state *self, uint64_t saving, bool as_point, s
         self->point = (point){.step = self->decided};
         out->is_point = true;
     }
+    forget_others(self, out);
 }
 
 void sc_run_state_snapshotted(sc_run_state *self, int rank, const sc_run_snapshot *snapshot)
 {
     const sc_member *m = sc_roster_ranked(self->roster, rank);
-    uint64_t steps[SC_RUN_KEEP_STEPS + 1];
     if (!m)
         return;
-    memcpy(steps, snapshot->keep_steps, sizeof snapshot->keep_steps);
-    steps[snapshot->n_keep_steps] = snapshot->step;
-    sc_roster_keep_parts(self->roster, m->id, self->settings.lineage, steps, snapshot->n_keep_steps + 1);
     const sc_part part = {self->settings.lineage, snapshot->step, self->slices[rank].first_block,
                           self->slices[rank].n_blocks};
     sc_roster_hold(self->roster, m->id, &part);

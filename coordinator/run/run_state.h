@@ -24,7 +24,7 @@
  *     only when decided, and once.
  *  3. `committed` goes back only in sc_run_state_loaded, never below the newest checkpoint that was told; a step that is run
  *     again has the same number of targets, scale and learning rate, and gives the same bits.
- *  4. While a complete point exists, its parts are among those that every snapshot is told to keep.
+ *  4. While there is a point that no single loss takes, its parts are among those that every snapshot is told to keep.
  *  5. When losses stop, and a member stays, sc_run_state_next comes to SC_ORDER_RUN: it waits only until a time that it names,
  *     or for a first member. */
 #ifndef SC_RUN_STATE_H
@@ -102,7 +102,7 @@ void sc_run_state_unsaved(sc_run_state *self);
 
 /* ---- points ---- */
 
-enum { SC_RUN_KEEP_STEPS = 3 };
+enum { SC_RUN_KEEP_STEPS = 4 }; /* SC_VAULT_MAX_KEEP of a worker */
 
 /* What goes into a Snapshot call. */
 typedef struct sc_run_snapshot {
@@ -115,16 +115,16 @@ typedef struct sc_run_snapshot {
 
 /* Whether a point is due at the end of this step, and the one before is complete or given up. */
 bool sc_run_state_point_due(const sc_run_state *self, uint64_t step);
-/* Begins a snapshot at `decided`. `saving`: the step of a checkpoint that still reads its own, 0: none does. Every snapshot that
- * can be a point is one. */
+/* Begins a snapshot at `decided`; what the ranks are told to let go is not counted on any more. `saving`: the step of a
+ * checkpoint that still reads its own, 0: none does. Every snapshot that can be a point is one. */
 void sc_run_state_snapshot(sc_run_state *self, uint64_t saving, bool as_point, sc_run_snapshot *out);
-/* The rank's snapshot is made: it holds its part, and has let go what it was not told to keep. */
+/* The rank's snapshot is made: it holds its part. */
 void sc_run_state_snapshotted(sc_run_state *self, int rank, const sc_run_snapshot *snapshot);
 /* The rank's part has arrived at its buddy, or could not. Complete when all have. */
 void sc_run_state_deposited(sc_run_state *self, int rank, uint64_t step, bool arrived);
 /* The member that keeps copies for this rank, of those that there were at the assignment; 0: nobody does. */
 uint64_t sc_run_state_buddy(const sc_run_state *self, int rank);
-/* The step of the newest complete point; 0: none. */
+/* The step of the newest point that the members' parts cover; 0: none. */
 uint64_t sc_run_state_newest_point(const sc_run_state *self);
 
 /* ---- planned changes ---- */

@@ -491,15 +491,31 @@ static void the_newest_point_of_all(void **state)
     assert_int_equal(sc_recovery_newest_point(roster, 2, 4, 0), 0);
 }
 
+static void a_point_that_no_single_loss_takes(void **state)
+{
+    (void)state;
+    join(-1);
+    join(-1);
+    assert_int_equal(sc_recovery_safe_point(roster, 1, 4), 0);
+    sc_roster_hold(roster, 1, &(sc_part){1, 20, 0, 4});
+    sc_roster_hold(roster, 2, &(sc_part){1, 20, 0, 3});
+    sc_roster_hold(roster, 1, &(sc_part){1, 10, 0, 2});
+    sc_roster_hold(roster, 1, &(sc_part){1, 10, 2, 2});
+    assert_int_equal(sc_recovery_safe_point(roster, 1, 4), 0); /* twice with one member is once */
+    sc_roster_hold(roster, 2, &(sc_part){1, 10, 0, 4});
+    assert_int_equal(sc_recovery_safe_point(roster, 1, 4), 10);
+    sc_roster_hold(roster, 2, &(sc_part){1, 20, 3, 1});
+    assert_int_equal(sc_recovery_safe_point(roster, 1, 4), 20);
+    assert_int_equal(sc_recovery_safe_point(roster, 2, 4), 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, open_roster, close_roster)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(who_takes_which_rank),
-        TEST(who_serves_from_a_step_on),
-        TEST(how_far_back),
-        TEST(the_newest_point_of_all),
+        TEST(who_takes_which_rank),    TEST(who_serves_from_a_step_on),         TEST(how_far_back),
+        TEST(the_newest_point_of_all), TEST(a_point_that_no_single_loss_takes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -411,6 +411,57 @@ static void a_snapshot_keeps_the_complete_point_and_what_is_in_progress(void **s
     assert_int_equal(sc_run_state_newest_point(run), 2);
 }
 
+static void behind_a_move_the_point_that_two_have_is_kept_too(void **state)
+{
+    (void)state;
+    open_run(2, 2);
+    uint64_t leaver = join(NULL, 0);
+    join(NULL, 0);
+    begin();
+    step(1);
+    step(2);
+    complete_point();
+    step(3);
+    join(NULL, 0);
+    sc_roster_drain(roster, leaver, "test");
+    assert_true(sc_run_state_rearrange(run, false, now));
+    next(SC_ORDER_SNAPSHOT);
+    snapshot(0, false);
+    next(SC_ORDER_ASSIGN);
+    assign(NULL, 0, 0);
+    next(SC_ORDER_LOAD);
+    sc_run_state_loaded(run);
+    assert_int_equal(sc_run_state_newest_point(run), 3);
+    step(4);
+    sc_run_snapshot s = snapshot(0, true);
+    assert_int_equal(s.n_keep_steps, 2); /* step 3's parts have no copies, and step 4's none yet */
+    assert_int_equal(s.keep_steps[0], 3);
+    assert_int_equal(s.keep_steps[1], 2);
+}
+
+static void what_is_told_to_go_is_not_counted_on(void **state)
+{
+    (void)state;
+    open_run(2, 2);
+    join(NULL, 0);
+    uint64_t b = join(NULL, 0);
+    begin();
+    step(1);
+    step(2);
+    snapshot(0, true);
+    sc_run_state_deposited(run, 1, 2, true);
+    sc_run_state_deposited(run, 0, 2, false); /* given up: the first has both parts, by chance */
+    step(3);
+    sc_run_snapshot s;
+    sc_run_state_snapshot(run, 0, false, &s); /* and lets them go, whether or not its answer comes before the loss */
+    assert_int_equal(s.n_keep_steps, 0);
+    assert_true(lose(b));
+    join(NULL, 0);
+    next(SC_ORDER_ASSIGN);
+    assign(NULL, 0, 0);
+    assert_true(next(SC_ORDER_ASSIGN).fresh);
+}
+
 static void a_damaged_part_is_not_tried_twice(void **state)
 {
     (void)state;
@@ -454,6 +505,8 @@ int main(void)
         TEST(nothing_but_the_seed_is_left),
         TEST(losses_in_every_phase_go_back_to_gather),
         TEST(a_snapshot_keeps_the_complete_point_and_what_is_in_progress),
+        TEST(behind_a_move_the_point_that_two_have_is_kept_too),
+        TEST(what_is_told_to_go_is_not_counted_on),
         TEST(a_damaged_part_is_not_tried_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
