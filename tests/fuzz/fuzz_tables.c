@@ -1,8 +1,10 @@
-/* Any bytes as a file of texts with labels or of words with tags; the first byte's last bits say the format. What is refused has
- * a message; what is read lies within the table. */
+/* Any bytes as a file of texts with labels, of words with tags or of documents; the first byte's last bits say the format. What
+ * is refused has a message; what is read lies within the table; documents in pieces are those of the whole. */
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "coordinator/data/documents.h"
 #include "coordinator/data/labelled_texts.h"
 #include "coordinator/data/tagged_words.h"
 
@@ -44,6 +46,42 @@ static void check_words(const sc_text *file, const sc_data_columns *columns)
     sc_labels_clear(&labels);
 }
 
+/* Reads the file in pieces of at least `piece` bytes. */
+static sc_status read_documents(const sc_text *file, const sc_tokenizer *tokenizer, size_t piece, sc_documents *out)
+{
+    sc_documents_reader reader = {.documents = out, .tokenizer = tokenizer, .split = true};
+    size_t at = 0, used, window = piece;
+    do {
+        const size_t here = window < file->n_bytes - at ? window : file->n_bytes - at;
+        const sc_text part = {.name = file->name, .bytes = file->bytes + at, .n_bytes = here};
+        const sc_status status = sc_documents_add(&reader, &part, at + here < file->n_bytes, &used);
+        if (status != SC_OK)
+            return status;
+        at += used;
+        window = used ? piece : 2 * window;
+    } while (at < file->n_bytes);
+    return SC_OK;
+}
+
+static void check_documents(const sc_text *file)
+{
+    static sc_tokenizer *bytes;
+    if (!bytes && sc_tokenizer_new_byte(&bytes) != SC_OK)
+        abort();
+    sc_documents whole = {0}, pieces = {0};
+    const sc_status status = read_documents(file, bytes, file->n_bytes + 1, &whole);
+    if (read_documents(file, bytes, 3, &pieces) != status)
+        abort();
+    if (status == SC_OK && whole.n_sentences &&
+        (whole.n != pieces.n || whole.n_ids != pieces.n_ids || whole.n_sentences != pieces.n_sentences ||
+         memcmp(whole.ids, pieces.ids, whole.n_ids * sizeof *whole.ids) != 0 ||
+         memcmp(whole.sentences, pieces.sentences, whole.n_sentences * sizeof *whole.sentences) != 0 ||
+         memcmp(whole.firsts, pieces.firsts, whole.n * sizeof *whole.firsts) != 0))
+        abort();
+    sc_documents_clear(&whole);
+    sc_documents_clear(&pieces);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const unsigned format = size ? data[0] % 8u : 0;
@@ -51,9 +89,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     sc_data_columns columns = sc_data_columns_defaults();
     if (format == 5)
         columns.pair = "pair";
-    if (format >= 6)
+    if (format == 4)
+        check_documents(&file);
+    else if (format >= 6)
         check_words(&file, &columns);
     else
-        check_texts(&file, format == 5 ? SC_DATA_CSV : (sc_data_format)(format % 4), &columns);
+        check_texts(&file, format == 5 ? SC_DATA_CSV : (sc_data_format)format, &columns);
     return 0;
 }

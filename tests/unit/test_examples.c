@@ -168,10 +168,12 @@ static void documents_are_read_in_pieces_of_any_size(void **state)
         assert_memory_equal(documents.sentences, sentences, sizeof sentences);
         sc_documents_clear(&documents);
     }
-    assert_int_equal(sc_text_file_each(scratch_write("broken", "a\nb\xFF", 4), 2, sc_documents_add,
-                                       &(sc_documents_reader){&(sc_documents){0}, bert, false}),
-                     SC_INVALID);
+    sc_documents documents = {0};
+    sc_documents_reader reader = {&documents, bert, false};
+    const char *broken = scratch_write("broken", "a\nb\xFF", 4);
+    assert_int_equal(sc_text_file_each(broken, 2, sc_documents_add, &reader), SC_INVALID);
     assert_message("broken:2:2: byte 0xFF");
+    sc_documents_clear(&documents);
 }
 
 static void paragraphs_are_split_at_sentence_ends(void **state)
