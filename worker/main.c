@@ -13,11 +13,12 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2, MAX_THREADS = 1024, MAX_LOCAL_INDEX = 1 << 20 };
+enum { EXIT_USAGE = 2, MAX_THREADS = 1024, MAX_LOCAL_INDEX = 1 << 20, MAX_GRACE_MS = 86400000 };
 
 typedef struct options {
     const char *coordinator, *listen, *advertise, *device, *log, *key;
-    int threads, local_index;
+    const char *preempt_file;
+    int threads, local_index, grace_ms;
     bool log_json, insecure;
 } options;
 
@@ -37,10 +38,15 @@ static const char usage[] =
     "  --device NAME           cpu (default), reference (plain loops, slow), cuda\n"
     "  --log SPEC              debug, info, warn, error or off; \"warn,session=debug\" sets one subsystem apart\n"
     "  --log-json              log as JSON lines\n"
+    "  --preempt-file PATH     a file whose appearance says that this machine will be taken away; it is asked to stop "
+    "then\n"
+    "  --grace-ms N            asked to stop, leave after so long even if nobody has taken over. Default: 30000\n"
     "  --local-index I         the number that `stagecoach train` starts it under; it then ends with its parent\n"
     "  --help, --version\n"
     "\n"
-    "SIGTERM and SIGINT leave the run in good order; a second one ends the worker at once.\n"
+    "SIGTERM, SIGINT and SIGUSR1 ask it to stop: it hands its state over at the end of a step, and none is lost. A "
+    "second\n"
+    "SIGTERM or SIGINT, or SIGHUP, leaves the run at once; a third one waits for nothing.\n"
     "Exit status: 0 released or asked to stop, 1 failure, 2 usage.\n";
 
 /* ---- the command line ---- */
@@ -82,6 +88,8 @@ static int parse_options(int argc, char **argv, options *out)
         LOG,
         LOG_JSON,
         LOCAL_INDEX,
+        PREEMPT_FILE,
+        GRACE_MS,
         HELP,
         VERSION
     };
@@ -96,11 +104,13 @@ static int parse_options(int argc, char **argv, options *out)
         {"log", required_argument, NULL, LOG},
         {"log-json", no_argument, NULL, LOG_JSON},
         {"local-index", required_argument, NULL, LOCAL_INDEX},
+        {"preempt-file", required_argument, NULL, PREEMPT_FILE},
+        {"grace-ms", required_argument, NULL, GRACE_MS},
         {"help", no_argument, NULL, HELP},
         {"version", no_argument, NULL, VERSION},
         {0},
     };
-    *out = (options){.device = "cpu", .threads = online_processors(), .local_index = -1};
+    *out = (options){.device = "cpu", .threads = online_processors(), .local_index = -1, .grace_ms = 30000};
     for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (option) {
         case COORDINATOR:
@@ -134,6 +144,13 @@ static int parse_options(int argc, char **argv, options *out)
         case LOCAL_INDEX:
             if (!parse_number(optarg, 0, MAX_LOCAL_INDEX, &out->local_index))
                 return usage_error("--local-index", "an integer from 0 is expected");
+            break;
+        case PREEMPT_FILE:
+            out->preempt_file = optarg;
+            break;
+        case GRACE_MS:
+            if (!parse_number(optarg, 0, MAX_GRACE_MS, &out->grace_ms))
+                return usage_error("--grace-ms", "an integer from 0 to 86400000 is expected");
             break;
         case HELP:
             fputs(usage, stdout);
@@ -215,16 +232,19 @@ static int stop_pipe[2] = {-1, -1};
 static volatile sig_atomic_t n_stops;
 static char socket_path[SC_ENDPOINT_BYTES]; /* of an ipc endpoint, written before the signals are caught */
 
-/* The first signal asks the session to leave; the second waits for nobody. */
+/* The third signal waits for nobody. SIGUSR1 may come as often as it likes. */
 static void on_stop(int signal_number)
 {
     int kept = errno;
-    if (n_stops++ > 0) {
+    char request = signal_number == SIGUSR1  ? SC_SESSION_PREEMPT
+                   : signal_number == SIGHUP ? SC_SESSION_LEAVE
+                                             : SC_SESSION_STOP;
+    if (signal_number != SIGUSR1 && ++n_stops > 2) {
         if (socket_path[0])
             unlink(socket_path);
         _exit(128 + signal_number);
     }
-    if (write(stop_pipe[1], "s", 1) < 0)
+    if (write(stop_pipe[1], &request, 1) < 0 && errno != EAGAIN)
         _exit(128 + signal_number); /* nobody would hear of it */
     errno = kept;
 }
@@ -238,6 +258,8 @@ static sc_status catch_signals(const char *listen)
     struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
+    sigaction(SIGHUP, &stop, NULL);
+    sigaction(SIGUSR1, &stop, NULL);
     sigaction(SIGPIPE, &ignore, NULL);
     sigaction(SIGXFSZ, &ignore, NULL); /* a file that reaches its limit is a write error */
     return SC_OK;
@@ -256,10 +278,10 @@ static bool is_orphan(pid_t parent)
     return known && strcmp(name, "stagecoach\n") != 0;
 }
 
-/* The kernel sends SIGTERM when the parent dies, but not for one that died before it was asked to. */
+/* The kernel sends SIGHUP when the parent dies, but not for one that died before it was asked to. */
 static sc_status follow_parent(pid_t parent)
 {
-    if (prctl(PR_SET_PDEATHSIG, SIGTERM) != 0)
+    if (prctl(PR_SET_PDEATHSIG, SIGHUP) != 0)
         return SC_FAIL(SC_INTERNAL, "cannot follow the parent process: %s", strerror(errno));
     if (getppid() != parent || is_orphan(parent))
         return SC_FAIL(SC_CANCELLED, "the process that started this worker is gone");
@@ -307,6 +329,8 @@ static sc_status work(const options *self, const sc_ops *ops, pid_t parent)
         .local_index = self->local_index,
         .clock = sc_clock_system(),
         .stop_fd = stop_pipe[0],
+        .preempt_file = self->preempt_file,
+        .grace_ms = (uint32_t)self->grace_ms,
         .keys = self->key ? &keys : NULL,
         .key_file = self->key,
     };

@@ -1,4 +1,5 @@
 /* The membership: connect, join, renew the lease, leave; and the loop that all of the session runs in. */
+#include "worker/preempt.h"
 #include "worker/session_internal.h"
 
 #include "proto/base/rng.h"
@@ -19,10 +20,9 @@ enum {
     JOIN_DEADLINE_MS = 5000, /* of one attempt */
     FIRST_PAUSE_MS = 200,    /* after an attempt that failed, in the mean; doubles */
     LONGEST_PAUSE_MS = 3200,
-    COMPLAINT_MS = 10000,     /* between two log lines that say the same */
-    PATIENCE_MS = 3000,       /* with handshakes that fail without a reason; a coordinator may be restarting */
-    LEAVE_DEADLINE_MS = 2000, /* a coordinator that does not answer the goodbye keeps nobody */
-    LINGER_MS = 1000,         /* for the last reply to get out */
+    COMPLAINT_MS = 10000, /* between two log lines that say the same */
+    PATIENCE_MS = 3000,   /* with handshakes that fail without a reason; a coordinator may be restarting */
+    LINGER_MS = 1000,     /* for the last reply to get out */
     LONGEST_POLL_MS = 1000,
     SILENT_LEASES = 3,      /* the coordinator is lost after so many without a word */
     MAX_BIND_ATTEMPTS = 50, /* at FIRST_PAUSE_MS: ten seconds for the old socket to go */
@@ -121,36 +121,6 @@ void sc_session_lose(sc_session *self, const char *format, ...)
     self->lost = true;
 }
 
-static void left(void *context, sc_peer *peer, const sc_result *result)
-{
-    (void)peer;
-    sc_session *self = context;
-    if (result->status != SC_OK)
-        SC_WARN("the coordinator did not hear the goodbye: %s", result->message);
-    self->state = SC_SESSION_ENDED;
-}
-
-/* The stop descriptor became readable. */
-static void leave(void *context, int fd)
-{
-    sc_session *self = context;
-    char bytes[16];
-    if (read(fd, bytes, sizeof bytes) < 0 && errno != EAGAIN && errno != EINTR)
-        SC_WARN("the stop descriptor: %s", strerror(errno));
-    if (self->state >= SC_SESSION_LEAVING)
-        return;
-    SC_INFO("asked to stop: leaving");
-    bool member = self->state >= SC_SESSION_IDLE;
-    sc_session_end(self);
-    if (!member)
-        return;
-    Stagecoach__V1__LeaveRequest request = STAGECOACH__V1__LEAVE_REQUEST__INIT;
-    request.reason = (char *)"asked to stop";
-    if (sc_peer_call(self->coordinator, coordinator_service, "Leave", &request.base, NULL, 0, LEAVE_DEADLINE_MS, left,
-                     self) == SC_OK)
-        self->state = SC_SESSION_LEAVING;
-}
-
 /* ---- connecting ---- */
 
 /* Says it at once, and then each COMPLAINT_MS. */
@@ -236,7 +206,9 @@ static sc_status open_node(sc_session *self)
     SC_TRY(sc_node_serve(node, &self->service.base, self));
     SC_TRY(sc_node_serve(node, &self->store_service.base, self));
     if (self->options.stop_fd >= 0)
-        SC_TRY(sc_node_watch(node, self->options.stop_fd, leave, self));
+        SC_TRY(sc_node_watch(node, self->options.stop_fd, sc_session_on_stop, self));
+    if (self->preempt_fd >= 0)
+        SC_TRY(sc_node_watch(node, self->preempt_fd, sc_session_on_preempt, self));
     SC_TRY(sc_node_connect(node, self->options.coordinator, &self->coordinator));
     sc_node_serve_only(node, &self->service.base, self->coordinator); /* neighbours send tensors and give no orders */
     return SC_OK;
@@ -265,6 +237,11 @@ static void connect_to_run(sc_session *self)
 
 static void lose_membership(sc_session *self)
 {
+    if (self->draining) {
+        SC_INFO("%s; this worker was to go anyway", self->lost_why);
+        sc_session_end(self);
+        return;
+    }
     SC_WARN("membership lost: %s; joining again", self->lost_why);
     sc_session_end_assignment(self);
     close_node(self, 0);
@@ -434,6 +411,7 @@ static int tick(sc_session *self)
         if (shared_due < due)
             due = shared_due;
         sc_session_pace_deposit(self, now, &due);
+        sc_session_tick_drain(self, now, &due);
         break;
     case SC_SESSION_LEAVING:
     case SC_SESSION_ENDED:
@@ -462,7 +440,7 @@ static sc_status poll_node(sc_session *self, int timeout_ms)
     /* An old socket has to make way for the new one; only the stop descriptor can say something meanwhile. */
     struct pollfd stop = {.fd = self->options.stop_fd, .events = POLLIN};
     if (poll(&stop, 1, FIRST_PAUSE_MS / 4) > 0)
-        leave(self, stop.fd);
+        sc_session_on_stop(self, stop.fd);
     return SC_OK;
 }
 
@@ -493,6 +471,7 @@ sc_status sc_session_new(const sc_session_options *options, sc_session **out)
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a session");
     self->options = *options;
+    self->preempt_fd = -1;
     pthread_mutex_init(&self->wake_lock, NULL);
     sc_message_log_init(&self->log);
     if (gethostname(self->host, sizeof self->host - 1) != 0)
@@ -504,20 +483,23 @@ sc_status sc_session_new(const sc_session_options *options, sc_session **out)
         snprintf(self->listen, sizeof self->listen, "%s", options->listen);
     else
         status = sc_session_endpoint_listen(options->coordinator, self->listen);
+    if (status == SC_OK && options->preempt_file)
+        status = sc_preempt_open(options->preempt_file, &self->preempt_fd);
     if (status == SC_OK)
         status = sc_mailbox_new(&self->mailbox);
     if (status == SC_OK)
         status = sc_shard_saver_new(wake, self, &self->shard_saver);
     if (status == SC_OK && sc_shared_memory_new(&self->memory) != SC_OK)
         SC_DEBUG("%s", sc_status_message()); /* all travels over sockets */
-    if (status == SC_OK)
-        status = sc_vault_new(&self->vault);
+    sc_buffer_memory memory = self->memory ? sc_shared_memory_source(self->memory) : (sc_buffer_memory){0};
+    if (status == SC_OK) /* a deposit is one copy then, from here to a buddy on this host */
+        status = sc_vault_new(self->memory ? &memory : NULL, &self->vault);
     sc_executor_options executor = {
         .ops = options->ops,
         .threads = options->threads,
         .clock = options->clock,
         .mailbox = self->mailbox,
-        .memory = self->memory ? sc_shared_memory_source(self->memory) : (sc_buffer_memory){0},
+        .memory = memory,
         .notify = wake,
         .context = self,
     };
@@ -546,6 +528,8 @@ void sc_session_destroy(sc_session **self_p)
     sc_message_log_clear(&self->log);
     sc_vault_destroy(&self->vault); /* after the executor, which may be filling parts from its pool */
     pthread_mutex_destroy(&self->wake_lock);
+    if (self->preempt_fd >= 0)
+        close(self->preempt_fd);
     free(self);
     *self_p = NULL;
 }

@@ -9,7 +9,8 @@
  *     DONE event answers it; every one is answered, once. A DONE whose ticket is not there is nobody's any more.
  *  4. Only this thread touches the node; the executor's sends, waits and results come as events.
  *  5. A handler never destroys the node it is called from: it says why the membership is lost, and the loop does it.
- *  6. The session waits for the coordinator for ever, but only for it: whatever else it waits for has a deadline.
+ *  6. The session waits for the coordinator for ever, but only for it: whatever else it waits for has a deadline. So has
+ *     the coordinator itself once the worker was asked to stop.
  *
  * States (enum sc_session_state), and the functions that make the transitions
  *
@@ -33,8 +34,10 @@
  *                                                                 RUNNING -----+
  *
  *   IDLE to RUNNING  -- serve_release -------------------------------------> ENDED
- *   IDLE to RUNNING  -- leave (asked to stop) --> LEAVING -- left ----------> ENDED
- *   before that      -- leave ----------------------------------------------> ENDED
+ *   IDLE to RUNNING  -- leave (asked to stop at once, or the coordinator does not take over) --> LEAVING -- left --> ENDED
+ *   before that      -- leave (asked to stop) -----------------------------------------------------------------> ENDED
+ *
+ *   Asked to stop, a member drains: it says so, works on in the same states, and waits to be released.
  *
  * Thread: one, all functions. */
 #ifndef SC_SESSION_H
@@ -46,6 +49,12 @@
 
 typedef struct sc_session sc_session;
 
+typedef enum sc_session_request {
+    SC_SESSION_STOP = 's',    /* drain; a second one: leave at once */
+    SC_SESSION_PREEMPT = 'p', /* drain */
+    SC_SESSION_LEAVE = 'l',   /* leave at once */
+} sc_session_request;
+
 typedef struct sc_session_options {
     const char *coordinator; /* endpoint; all texts are borrowed for the session's life */
     const char *listen;      /* endpoint for the neighbours; NULL: sc_session_endpoint_listen */
@@ -54,7 +63,9 @@ typedef struct sc_session_options {
     int threads;
     int local_index; /* the number that `train` started it under; -1: it was started elsewhere */
     sc_clock clock;
-    int stop_fd;              /* readable: leave the run; -1: none */
+    int stop_fd;              /* brings an sc_session_request as a byte; -1: none */
+    const char *preempt_file; /* its appearance is an SC_SESSION_PREEMPT; NULL: none */
+    uint32_t grace_ms; /* from the first request to leaving, if the coordinator does not release the worker before */
     const sc_node_keys *keys; /* of this worker, and whose the coordinator is; NULL: plaintext */
     const char *key_file;     /* where they were read from, for messages; NULL without */
 } sc_session_options;

@@ -1,7 +1,7 @@
 /* What the session's files share: the membership and the loop (session.c), the calls that the coordinator makes
  * (session_service.c, session_shared.c) and their answers (session_answer.c), the way of tensors to and from the neighbours
  * (session_route.c), and points of the state: those of others that are kept here (session_store.c), the own on its way to
- * the buddy (session_deposit.c) and back into the stages (session_restore.c). */
+ * the buddy (session_deposit.c) and back into the stages (session_restore.c); and going (session_drain.c). */
 #ifndef SC_SESSION_INTERNAL_H
 #define SC_SESSION_INTERNAL_H
 
@@ -89,6 +89,9 @@ struct sc_session {
 
     uint64_t run;
     uint32_t lease_ms, progress_ms;
+    int preempt_fd; /* -1: none */
+    bool draining;  /* asked to go: until Release, or leave_at_ms */
+    uint64_t leave_at_ms;
     uint64_t retry_at_ms, progress_at_ms, complained_at_ms;
     uint32_t pause_ms; /* between attempts to join */
     bool complained, joining, reporting;
@@ -187,6 +190,14 @@ void sc_session_route(sc_session *self, sc_executor_event *event);
 void sc_session_on_tensor(void *context, sc_peer *peer, sc_tensor_message *message);
 void sc_session_on_peer(void *context, sc_peer *peer);
 void sc_session_on_ask(void *context, sc_peer *peer, const sc_tensor_name *name);
+
+/* ---- session_drain.c ---- */
+
+/* The stop descriptor and that of the preemption file became readable. */
+void sc_session_on_stop(void *context, int fd);
+void sc_session_on_preempt(void *context, int fd);
+/* Leaves when the grace is over; lowers *due_ms to then. */
+void sc_session_tick_drain(sc_session *self, uint64_t now_ms, uint64_t *due_ms);
 
 /* ---- session_store.c ---- */
 

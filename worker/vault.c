@@ -16,13 +16,13 @@ struct sc_vault {
     size_t n, n_allocated;
 };
 
-sc_status sc_vault_new(sc_vault **out)
+sc_status sc_vault_new(const sc_buffer_memory *memory, sc_vault **out)
 {
     *out = NULL;
     sc_vault *self = calloc(1, sizeof *self);
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a vault");
-    sc_status status = sc_buffer_pool_new(NULL, &self->pool);
+    sc_status status = sc_buffer_pool_new(memory, &self->pool);
     if (status != SC_OK) {
         free(self);
         return status;

@@ -13,11 +13,12 @@
  *  2. A whole part never changes; it is replaced, or let go.
  *  3. All parts are of one lineage.
  *
- * Memory. After a Snapshot there are at most 1 + |keep_steps| copies of this worker's own slices, and as many of the
- * slices of each worker whose buddy it is: the newest point (whole or half) and those that the coordinator names, which are
- * the newest complete one and the one that is being streamed to a checkpoint; so three at most, two of the three being the
- * same between checkpoints, and one more from a loss until the next point is complete. A Restore adds what it fetches until it ends. The memory of a part that is let go is used by
- * the next; it is never given back to the kernel, so the bound is also the process's.
+ * Memory. From one Snapshot to the next there are at most 1 + |keep_steps| copies of this worker's own slices, and as many
+ * of the slices of each worker whose buddy it is: the newest point (whole or half) and those that the coordinator names,
+ * which are the newest complete one and the one that is being streamed to a checkpoint. So three, and mostly two, as a
+ * checkpoint's point is the newest complete one while it is young; one more from a loss until the next point is complete.
+ * A copy is the parameters and moments: 12 bytes a parameter with AdamW. A Restore adds what it fetches until it ends. The
+ * memory of a part that is let go is used by the next; it is never given back to the kernel.
  *
  * Thread: the session's. The pool may be used from any. */
 #ifndef SC_VAULT_H
@@ -32,8 +33,8 @@ enum {
     SC_VAULT_MAX_HALF = 1024, /* deposits that are under way at once */
 };
 
-/* Returns owned, empty. Errors: SC_RESOURCE_EXHAUSTED. */
-sc_status sc_vault_new(sc_vault **out);
+/* Returns owned, empty. `memory`: where pieces lie, as for a buffer pool; NULL: malloc. Errors: SC_RESOURCE_EXHAUSTED. */
+sc_status sc_vault_new(const sc_buffer_memory *memory, sc_vault **out);
 void sc_vault_destroy(sc_vault **self_p);
 
 /* Where pieces get their memory. */

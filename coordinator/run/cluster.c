@@ -231,6 +231,15 @@ static void on_revoked(void *context, sc_peer *peer)
                         rank, self->members[rank].seen.name);
 }
 
+static void handle_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *request,
+                         Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    (void)request;
+    (void)closure;
+    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "this run hands no state over: leave it");
+}
+
 /* Any traffic renews a lease; the worker's Progress calls see to it that there is some. A coordinator that was itself away
  * (stopped by Ctrl-Z, a machine that slept, a slow disk) has not listened: all leases begin anew. */
 static void check_leases(sc_cluster *self)

@@ -259,7 +259,7 @@ void sc_supervisor_destroy(sc_supervisor **self_p, int grace_ms)
         return;
     *self_p = NULL;
     if (self->children && sc_supervisor_n_alive(self) > 0) {
-        signal_all(self, SIGTERM);
+        signal_all(self, SIGHUP); /* leave at once: there is nobody to hand over to */
         wait_all(self, grace_ms);
         signal_all(self, SIGKILL);
         wait_all(self, 10000);

@@ -13,7 +13,8 @@ wait $worker || code=$?
 [ "$code" -eq 0 ] || { cat worker.err; fail "exit code $code after SIGTERM"; }
 [ ! -e "c.w$worker" ] || fail "the worker left its socket file behind"
 
-# A coordinator that does not answer the goodbye keeps it no longer than the second signal.
+# Asked to stop it waits to be released; a second signal leaves at once, and a coordinator that does not answer the goodbye
+# keeps it no longer than a third.
 write_config
 stagecoach serve config.yaml --workers 2 --listen "ipc://$PWD/s" --run-dir run >serve.out 2>serve.err &
 serve=$!
@@ -23,11 +24,13 @@ worker=$!
 wait_for worker.err 'joined run'
 kill -STOP $serve
 kill -TERM $worker
+wait_for worker.err 'draining'
+kill -TERM $worker
 wait_for worker.err 'leaving'
 kill -TERM $worker
 code=0
 wait $worker || code=$?
-[ "$code" -eq 143 ] || { cat worker.err; fail "exit code $code after a second SIGTERM"; }
+[ "$code" -eq 143 ] || { cat worker.err; fail "exit code $code after a third SIGTERM"; }
 [ ! -e "s.w$worker" ] || fail "the worker left its socket file behind"
 kill -KILL $serve
 

@@ -22,6 +22,8 @@ typedef struct worker_thread {
     pthread_t thread;
     char coordinator[256];
     int stop_pipe[2];
+    const char *preempt_file;
+    uint32_t grace_ms;
     sc_status status; /* of the run, read after the thread has ended */
     char message[512];
     atomic_bool ended;
@@ -37,6 +39,8 @@ static inline void *work(void *context)
         .local_index = -1,
         .clock = sc_clock_system(),
         .stop_fd = self->stop_pipe[0],
+        .preempt_file = self->preempt_file,
+        .grace_ms = self->grace_ms,
     };
     sc_session *session;
     self->status = sc_session_new(&options, &session);
@@ -49,12 +53,18 @@ static inline void *work(void *context)
     return NULL;
 }
 
-static inline void worker_start(worker_thread *self, const char *coordinator)
+static inline void worker_start_with(worker_thread *self, const char *coordinator, const char *preempt_file,
+                                     uint32_t grace_ms)
 {
-    *self = (worker_thread){0};
+    *self = (worker_thread){.preempt_file = preempt_file, .grace_ms = grace_ms};
     snprintf(self->coordinator, sizeof self->coordinator, "%s", coordinator);
     assert_int_equal(pipe(self->stop_pipe), 0);
     assert_int_equal(pthread_create(&self->thread, NULL, work, self), 0);
+}
+
+static inline void worker_start(worker_thread *self, const char *coordinator)
+{
+    worker_start_with(self, coordinator, NULL, 30000);
 }
 
 /* ---- the coordinator ---- */
@@ -72,7 +82,8 @@ typedef struct fake {
     sc_node *node;
     char endpoint[256];
     join joins[MAX_JOINS];
-    int n_joins, n_progress, n_leaves;
+    int n_joins, n_progress, n_leaves, n_drains;
+    bool takes_nothing_over;
     uint32_t lease_ms;
     const char *refusal; /* NULL: workers may join */
 } fake;
@@ -124,6 +135,21 @@ static inline void serve_leave(Stagecoach__V1__Coordinator_Service *service, con
     (void)input;
     fake_of(closure_data)->n_leaves++;
     Stagecoach__V1__LeaveReply reply = STAGECOACH__V1__LEAVE_REPLY__INIT;
+    closure(&reply, closure_data);
+}
+
+static inline void serve_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *input,
+                               Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    (void)input;
+    fake *self = fake_of(closure_data);
+    self->n_drains++;
+    if (self->takes_nothing_over) {
+        sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
+        return;
+    }
+    Stagecoach__V1__DrainReply reply = STAGECOACH__V1__DRAIN_REPLY__INIT;
     closure(&reply, closure_data);
 }
 
@@ -248,7 +274,7 @@ static inline void release(fake *self, sc_peer *peer, worker_thread *worker)
 /* Stops a worker as a signal would. */
 static inline void stop(fake *self, worker_thread *worker)
 {
-    assert_int_equal(write(worker->stop_pipe[1], "s", 1), 1);
+    assert_int_equal(write(worker->stop_pipe[1], "l", 1), 1);
     POLL_UNTIL(self, atomic_load(&worker->ended));
     pthread_join(worker->thread, NULL);
     close(worker->stop_pipe[0]);
@@ -261,7 +287,7 @@ static inline void stop(fake *self, worker_thread *worker)
 static inline void name_workers(const fake *self, assign_fixture *fixture, int first, int S)
 {
     for (int w = 0; w < S; w++) {
-        snprintf(fixture->endpoints[w], sizeof fixture->endpoints[w], "%s", self->joins[first + w].endpoint);
+        memcpy(fixture->endpoints[w], self->joins[first + w].endpoint, sizeof fixture->endpoints[w]);
         fixture->incarnations[w] = self->joins[first + w].incarnation;
     }
 }

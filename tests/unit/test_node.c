@@ -47,6 +47,14 @@ static void on_leave(Stagecoach__V1__Coordinator_Service *service, const Stageco
     sc_call_fail(sc_call_of(closure_data), SC_NOT_FOUND, input->reason);
 }
 
+static void on_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *input,
+                     Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    (void)closure;
+    sc_call_fail(sc_call_of(closure_data), SC_NOT_FOUND, input->reason);
+}
+
 static Stagecoach__V1__Coordinator_Service service = STAGECOACH__V1__COORDINATOR__INIT(on_);
 
 static sc_status join(sc_peer *peer, uint32_t pid, sc_buffer *payload, uint64_t generation, uint32_t deadline_ms,

@@ -42,6 +42,15 @@ static void on_leave(Stagecoach__V1__Coordinator_Service *service, const Stageco
     sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
 }
 
+static void on_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *input,
+                     Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
+{
+    (void)service;
+    (void)closure;
+    (void)input;
+    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
+}
+
 static Stagecoach__V1__Coordinator_Service service = STAGECOACH__V1__COORDINATOR__INIT(on_);
 
 /* ---- a step with cuts ---------------------------------------------------------------------------------------------- */

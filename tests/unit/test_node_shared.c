@@ -204,6 +204,12 @@ static void on_leave(Stagecoach__V1__Coordinator_Service *service, const Stageco
     (void)service, (void)input, (void)closure, (void)closure_data;
 }
 
+static void on_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *input,
+                     Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
+{
+    (void)service, (void)input, (void)closure, (void)closure_data;
+}
+
 static void keep_payload(void *context, sc_peer *peer, const sc_result *result)
 {
     (void)peer;

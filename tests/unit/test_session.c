@@ -252,6 +252,77 @@ static void asked_to_stop_it_says_goodbye(void **state)
     outcome_clear(&out);
 }
 
+static void ask(worker_thread *worker, char request)
+{
+    assert_int_equal(write(worker->stop_pipe[1], &request, 1), 1);
+}
+
+/* Each way of asking; the worker goes on until it is released, and nobody is left. */
+static void asked_to_drain_it_works_on_until_it_is_released(void **state)
+{
+    (void)state;
+    const char *file = scratch_file("preempted"), *other = scratch_file("something-else");
+    for (int way = 0; way < 3; way++) {
+        fake coordinator;
+        worker_thread worker;
+        assign_fixture fixture;
+        fake_open(&coordinator, "tcp://127.0.0.1:*", 10000);
+        worker_start_with(&worker, coordinator.endpoint, file, 30000);
+        POLL_UNTIL(&coordinator, coordinator.n_joins == 1);
+        fixture_fill(&fixture, 1, 1, NULL, NULL);
+        assign(&coordinator, &fixture, 0, 1, 1);
+        if (way < 2) {
+            ask(&worker, way == 0 ? SC_SESSION_STOP : SC_SESSION_PREEMPT);
+        } else {
+            fclose(fopen(other, "w"));
+            fclose(fopen(file, "w"));
+        }
+        POLL_UNTIL(&coordinator, coordinator.n_drains == 1);
+        if (way == 1)
+            ask(&worker, SC_SESSION_PREEMPT); /* once more says nothing new */
+        double losses[STEPS][FIXTURE_M];
+        run_steps(&coordinator, 1, losses);
+        release(&coordinator, coordinator.joins[0].peer, &worker);
+        assert_int_equal(coordinator.n_leaves, 0);
+        assert_int_equal(coordinator.n_drains, 1);
+        fixture_clear(&fixture);
+        fake_close(&coordinator);
+    }
+    unlink(file);
+    unlink(other);
+}
+
+/* Nobody takes over: it is asked again, the coordinator says so or is gone, or the grace is over. */
+static void nothing_keeps_a_draining_worker_for_ever(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 4; way++) {
+        fake coordinator;
+        worker_thread worker;
+        fake_open(&coordinator, "tcp://127.0.0.1:*", 200);
+        coordinator.takes_nothing_over = way == 1;
+        worker_start_with(&worker, coordinator.endpoint, NULL, way == 2 ? 100 : 600000);
+        POLL_UNTIL(&coordinator, coordinator.n_progress > 0); /* it knows that it is a member */
+        ask(&worker, SC_SESSION_STOP);
+        if (way != 2)
+            POLL_UNTIL(&coordinator, coordinator.n_drains == 1);
+        if (way == 0)
+            ask(&worker, SC_SESSION_STOP);
+        if (way == 3) {
+            fake_close(&coordinator); /* and it is not waited for */
+            pthread_join(worker.thread, NULL);
+        } else {
+            POLL_UNTIL(&coordinator, atomic_load(&worker.ended));
+            assert_int_equal(coordinator.n_leaves, 1);
+            pthread_join(worker.thread, NULL);
+            fake_close(&coordinator);
+        }
+        assert_int_equal(worker.status, SC_OK);
+        close(worker.stop_pipe[0]);
+        close(worker.stop_pipe[1]);
+    }
+}
+
 static void a_refused_worker_says_why(void **state)
 {
     (void)state;
@@ -305,6 +376,8 @@ int main(void)
         cmocka_unit_test(wrong_calls_are_refused_and_survived),
         cmocka_unit_test(a_new_assignment_ends_a_step_that_waits),
         cmocka_unit_test(asked_to_stop_it_says_goodbye),
+        cmocka_unit_test(asked_to_drain_it_works_on_until_it_is_released),
+        cmocka_unit_test(nothing_keeps_a_draining_worker_for_ever),
         cmocka_unit_test(a_refused_worker_says_why),
         cmocka_unit_test(it_joins_a_restarted_coordinator_as_somebody_new),
     };

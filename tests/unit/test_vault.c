@@ -19,7 +19,7 @@ static sc_part_key key_of(uint64_t step, int first_block)
 static sc_vault *vault_new(void)
 {
     sc_vault *vault;
-    assert_int_equal(sc_vault_new(&vault), SC_OK);
+    assert_int_equal(sc_vault_new(NULL, &vault), SC_OK);
     sc_vault_set_lineage(vault, LINEAGE);
     return vault;
 }
