@@ -135,6 +135,9 @@ sc_status sc_peer_new(sc_node *node, bool stranger, sc_peer **out);
 sc_peer *sc_peer_find_route(sc_node *node, const void *route, size_t route_bytes);
 /* Ends its calls with `status` and `why`, forgets its tensors and what it called. */
 void sc_peer_reset(sc_peer *peer, sc_status status, const char *why);
+/* Another process answers in its place. Calls that were sent to the one before end with SC_UNAVAILABLE; what has not been sent
+ * may be meant for this one, and tensors are fenced by their generation: both stay. */
+void sc_peer_restarted(sc_peer *peer);
 void sc_peer_unref(sc_peer *peer);
 /* Takes the dead out of the node's list. */
 void sc_node_sweep(sc_node *node);

@@ -97,20 +97,40 @@ sc_peer *sc_node_find_peer(const sc_node *self, uint64_t incarnation)
     return found;
 }
 
+/* Ends its calls, or only those that were sent. */
+static void end_calls(sc_peer *self, bool sent_only, sc_status status, const char *why)
+{
+    /* Out of the table first: a callback may call again. */
+    sc_made_calls ended = self->made, kept = {0};
+    self->made = (sc_made_calls){0};
+    for (sc_made_call *call; (call = ended.first);) {
+        sc_made_calls_unlink(&ended, call);
+        if (sent_only && call->n_sent == 0)
+            sc_made_calls_append(&kept, call);
+        else
+            sc_peer_end_call(self, call, &(sc_result){.status = status, .message = why});
+    }
+    for (sc_made_call *call; (call = self->made.first);) { /* what the callbacks called has larger ids */
+        sc_made_calls_unlink(&self->made, call);
+        sc_made_calls_append(&kept, call);
+    }
+    self->made = kept;
+}
+
 void sc_peer_reset(sc_peer *self, sc_status status, const char *why)
 {
     sc_outbox_clear(&self->outbox);
     sc_inbox_clear(&self->inbox);
     sc_served_calls_clear(&self->served);
     self->n_acks = 0;
-    /* Out of the table first: a callback may call again. */
-    sc_made_calls made = self->made;
-    self->made = (sc_made_calls){0};
-    while (made.first) {
-        sc_made_call *call = made.first;
-        sc_made_calls_unlink(&made, call);
-        sc_peer_end_call(self, call, &(sc_result){.status = status, .message = why});
-    }
+    end_calls(self, false, status, why);
+}
+
+void sc_peer_restarted(sc_peer *self)
+{
+    sc_served_calls_clear(&self->served);
+    self->n_acks = 0;
+    end_calls(self, true, SC_UNAVAILABLE, "the peer has restarted");
 }
 
 void sc_peer_drop(sc_peer *self, const char *why)

@@ -61,7 +61,7 @@ static void take_hello(sc_peer *peer, const Stagecoach__V1__Hello *hello)
     if (news && peer->incarnation != 0) {
         SC_INFO("%s: %s has restarted", node->name, sc_peer_name(peer));
         peer->incarnation = hello->incarnation;
-        sc_peer_reset(peer, SC_UNAVAILABLE, "the peer has restarted");
+        sc_peer_restarted(peer);
         if (peer->dead)
             return;
     }

@@ -7,6 +7,12 @@
 
 enum { LONGEST_WAIT = 8 }; /* times resend_ns */
 
+void sc_made_calls_append(sc_made_calls *self, sc_made_call *call)
+{
+    *(self->last ? &self->last->next : &self->first) = call;
+    self->last = call;
+}
+
 sc_status sc_made_calls_add(sc_made_calls *self, uint64_t id, const ProtobufCServiceDescriptor *service,
                             const char *method, const ProtobufCMessage *request, sc_buffer *payload,
                             uint32_t deadline_ms, uint64_t now_ns, sc_made_call **out)
@@ -49,8 +55,7 @@ sc_status sc_made_calls_add(sc_made_calls *self, uint64_t id, const ProtobufCSer
         .next_ns = now_ns,
     };
     payload = NULL;
-    *(self->last ? &self->last->next : &self->first) = call;
-    self->last = call;
+    sc_made_calls_append(self, call);
     *out = call;
     call = NULL;
 done:

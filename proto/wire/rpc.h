@@ -48,6 +48,8 @@ sc_status sc_made_calls_add(sc_made_calls *self, uint64_t id, const ProtobufCSer
                             const char *method, const ProtobufCMessage *request, sc_buffer *payload,
                             uint32_t deadline_ms, uint64_t now_ns, sc_made_call **out);
 sc_made_call *sc_made_calls_find(const sc_made_calls *self, uint64_t id);
+/* Behind those with smaller ids; takes it. */
+void sc_made_calls_append(sc_made_calls *self, sc_made_call *call);
 /* Out of the table; the caller owns it. */
 void sc_made_calls_unlink(sc_made_calls *self, sc_made_call *call);
 void sc_made_call_destroy(sc_made_call **self_p);

@@ -454,6 +454,29 @@ static void another_generation_is_fenced(void **state)
     close_pair(&p);
 }
 
+/* What is not sent before the other side restarts may be meant for the process that takes its place, as an assignment says. */
+static void what_waits_for_a_successor_reaches_it(void **state)
+{
+    (void)state;
+    pair p;
+    open_pair(&p, "ipc://stagecoach-test-successor.socket");
+    side_close(&p.server);
+    POLL_UNTIL(&p.client, &p.client, !sc_peer_connected(p.to_server));
+    outcome result = {0};
+    assert_int_equal(join(p.to_server, 1, NULL, 0, 30000, &result), SC_OK);
+    send(p.to_server, 0, 1, 0);
+    int met = p.client.n_met;
+    sc_node_options options = side_options(&p.server, "server");
+    side_open(&p.server, &options);
+    assert_int_equal(sc_node_serve(p.server.node, &service.base, &p.desk), SC_OK);
+    assert_int_equal(sc_node_bind(p.server.node, "ipc://stagecoach-test-successor.socket", NULL), SC_OK);
+    POLL_UNTIL(&p.server, &p.client, result.n && p.server.n_tensors == 1);
+    assert_int_equal(result.status, SC_OK);
+    assert_int_equal(p.desk.n_joins, 1);
+    assert_int_equal(p.client.n_met, met + 1);
+    close_pair(&p);
+}
+
 static void another_run_is_rejected(void **state)
 {
     (void)state;
@@ -569,6 +592,7 @@ int main(void)
         cmocka_unit_test(a_deadline_passes_by_the_nodes_own_clock),
         cmocka_unit_test(dropping_and_closing_end_calls),
         cmocka_unit_test(a_restarted_peer_is_a_new_one),
+        cmocka_unit_test(what_waits_for_a_successor_reaches_it),
         cmocka_unit_test(tensors_arrive_over_tcp),
         cmocka_unit_test(tensors_arrive_over_ipc),
         cmocka_unit_test(duplicates_are_dropped_by_name),
