@@ -8,7 +8,7 @@ set -euo pipefail
 packages=(gcc g++ make cmake pkg-config libc6-dev libczmq-dev libzmq3-dev libprotobuf-c-dev protobuf-c-compiler
           libdnnl-dev libjansson-dev libfyaml-dev libxxhash-dev libpcre2-dev libutf8proc-dev)
 if [ "${1:-}" = --tests ]; then
-  packages+=(libcmocka-dev clang libclang-rt-14-dev jq procps)
+  packages+=(libcmocka-dev clang libclang-rt-14-dev jq procps iproute2 faketime)
 fi
 
 missing=()

@@ -6,11 +6,13 @@ write_config
 seed=${SEED:-$$}
 echo "seed $seed"
 
+bytes_on_the_wire=(--set wire.shared_memory=false) # between processes of one host they would not be
+
 # At random moments, anywhere, while checkpoints stream.
 if [ "${SC_LONG:-}" ]; then n=1500; else n=40; fi
 steps=(--set train.steps=$n --set train.eval_every=25 --set checkpoint.every=10)
 expect 0 stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir calm
-serve_behind_links stormy 4 "$seed" "${steps[@]}"
+serve_behind_links stormy 4 "$seed" "${steps[@]}" "${bytes_on_the_wire[@]}"
 wait_for stormy/events.jsonl '"event":"step".*"step":2,'
 tell storm 60 300
 no_loss_and_same_bits calm stormy
@@ -30,7 +32,7 @@ end_links holes
 # Messages that take longer than a receiver waits before it asks (wire.resend_ms), and a checkpoint over the same links.
 steps=(--set train.steps=3 --set train.eval_every=0 --set checkpoint.every=2 --set model.hidden=128 --set model.context=128)
 expect 0 stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir wide
-serve_behind_links slow 4 "$seed" "${steps[@]}" --set wire.resend_ms=100
+serve_behind_links slow 4 "$seed" "${steps[@]}" --set wire.resend_ms=100 "${bytes_on_the_wire[@]}"
 wait_for slow/events.jsonl '"event":"step".*"step":1,'
 tell slow all 2500000 20
 no_loss_and_same_bits wide slow
