@@ -26,8 +26,15 @@ static void on_assigned(void *context, int rank, const sc_result *result)
     sc_cluster *self = context;
     self->n_pending--;
     const Stagecoach__V1__AssignReply *reply = (const Stagecoach__V1__AssignReply *)result->reply;
-    SC_DEBUG("worker %d holds %" PRIu64 " bytes of state and %" PRIu64 " of activations", rank, reply->param_bytes,
-             reply->activation_bytes);
+    self->kept[rank] = (sc_kept_state){
+        .kept = reply->kept,
+        .applied_step = reply->applied_step,
+        .voted_step = reply->voted_step > reply->applied_step ? reply->voted_step : 0,
+        .voted_sequence = reply->voted_sequence,
+        .logged_from = reply->logged_from,
+    };
+    SC_DEBUG("worker %d holds %" PRIu64 " bytes of state and %" PRIu64 " of activations%s", rank, reply->param_bytes,
+             reply->activation_bytes, reply->kept ? ", as before" : "");
 }
 
 /* Room for the answers that this assignment's steps can give. */
@@ -45,7 +52,7 @@ static sc_status size_results(sc_cluster *self, const sc_assignment *a)
         *r = (sc_step_result){
             .loss_sums = calloc((size_t)most, sizeof *r->loss_sums),
             .norm_squares = calloc((size_t)sc_model_n_params(&a->model), sizeof *r->norm_squares),
-            .times = calloc((size_t)self->n_workers, sizeof *r->times),
+            .times = calloc((size_t)self->n_ranks, sizeof *r->times),
         };
         if (!r->loss_sums || !r->norm_squares || !r->times)
             return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the results of a step");
@@ -99,14 +106,25 @@ static void clear_arrays(assign_arrays *arrays, const sc_assignment *a)
     free(arrays->slice_pointers);
 }
 
+/* Ranks first, and with a lineage all other members behind them. */
+static void list_members(sc_cluster *self, bool others_too)
+{
+    self->n_listed = 0;
+    for (int rank = 0; rank < self->n_ranks; rank++)
+        self->listed[self->n_listed++] = sc_roster_ranked(self->roster, rank)->id;
+    for (int i = 0; others_too && i < sc_roster_count(self->roster); i++)
+        if (sc_roster_at(self->roster, i)->rank < 0)
+            self->listed[self->n_listed++] = sc_roster_at(self->roster, i)->id;
+}
+
 static sc_status fill_arrays(const sc_cluster *self, const sc_assignment *a, assign_arrays *arrays)
 {
-    size_t S = (size_t)self->n_workers, n = (size_t)a->n_slices;
+    size_t n_listed = (size_t)self->n_listed, n = (size_t)a->n_slices;
     *arrays = (assign_arrays){
         .plans = calloc((size_t)a->n_plans, sizeof(char *)),
-        .endpoints = calloc(S, sizeof(char *)),
-        .public_keys = calloc(S, sizeof(char *)),
-        .incarnations = calloc(S, sizeof(uint64_t)),
+        .endpoints = calloc(n_listed, sizeof(char *)),
+        .public_keys = calloc(n_listed, sizeof(char *)),
+        .incarnations = calloc(n_listed, sizeof(uint64_t)),
         .slices = calloc(n, sizeof(Stagecoach__V1__Slice)),
         .slice_pointers = calloc(n, sizeof(Stagecoach__V1__Slice *)),
     };
@@ -116,11 +134,12 @@ static sc_status fill_arrays(const sc_cluster *self, const sc_assignment *a, ass
         complete = (arrays->plans[i] = sc_plan_text(a->plans[i])) != NULL;
     if (!complete)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for an assignment");
-    for (size_t i = 0; i < S; i++) {
-        arrays->endpoints[i] = self->members[i].data_endpoint;
+    for (size_t i = 0; i < n_listed; i++) {
+        const sc_member *m = sc_roster_find(self->roster, self->listed[i]);
+        arrays->endpoints[i] = m->endpoint;
         if (self->options.keys) /* what its connection has proven, not what it says */
-            arrays->public_keys[i] = self->members[i].key;
-        arrays->incarnations[i] = self->members[i].incarnation;
+            arrays->public_keys[i] = (char *)sc_peer_key(m->context);
+        arrays->incarnations[i] = m->incarnation;
     }
     for (size_t i = 0; i < n; i++) {
         stagecoach__v1__slice__init(&arrays->slices[i]);
@@ -131,18 +150,63 @@ static sc_status fill_arrays(const sc_cluster *self, const sc_assignment *a, ass
     return SC_OK;
 }
 
+/* 1 + the index in the list of members, 0 for nobody. */
+static uint32_t index_of_buddy(const sc_cluster *self, const sc_assignment *a, int rank)
+{
+    for (int i = 0; a->buddies && a->buddies[rank] != 0 && i < self->n_listed; i++)
+        if (self->listed[i] == a->buddies[rank])
+            return (uint32_t)i + 1;
+    return 0;
+}
+
+/* A spare that does not take it keeps no copies: the deposits tell. */
+static void on_spare_assigned(void *context, sc_peer *peer, const sc_result *result)
+{
+    (void)context;
+    if (result->status != SC_OK)
+        SC_DEBUG("%s: Assign of a spare: %s: %s", sc_peer_name(peer), sc_status_name(result->status), result->message);
+}
+
+static sc_status assign_all(sc_cluster *self, const sc_assignment *a, Stagecoach__V1__AssignRequest *request)
+{
+    uint32_t deadline = call_deadline(self) * ASSIGN_DEADLINE_FACTOR;
+    self->n_pending = 0;
+    memset(self->kept, 0, sizeof self->kept);
+    for (int i = 0; i < self->n_listed; i++) {
+        request->worker = (uint32_t)i;
+        request->buddy = i < self->n_ranks ? index_of_buddy(self, a, i) : 0;
+        if (i < self->n_ranks) {
+            SC_TRY(sc_cluster_call(self, i, "Assign", &request->base, NULL, deadline, on_assigned, self));
+            self->n_pending++;
+        } else {
+            const sc_member *m = sc_roster_find(self->roster, self->listed[i]);
+            (void)sc_peer_call(m->context, &stagecoach__v1__stage_worker__descriptor, "Assign", &request->base, NULL, 0,
+                               deadline, on_spare_assigned, NULL);
+        }
+    }
+    while (self->n_pending > 0)
+        SC_TRY(sc_cluster_poll(self));
+    return SC_OK;
+}
+
 sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
 {
+    sc_cluster_look_after_members(self);
+    if (self->failure != SC_OK)
+        return SC_FAIL(self->failure, "%s", self->failure_message);
     Stagecoach__V1__ModelDescription model = describe_model(&a->model);
     Stagecoach__V1__OptimizerSettings optimizer = describe_optimizer(self->options.config);
     Stagecoach__V1__AssignRequest request = STAGECOACH__V1__ASSIGN_REQUEST__INIT;
     assign_arrays arrays;
+    self->n_ranks = sc_roster_n_ranks(self->roster);
+    list_members(self, a->lineage != 0);
     sc_status status = fill_arrays(self, a, &arrays);
     if (status == SC_OK)
         status = size_results(self, a);
     if (status != SC_OK)
         goto done;
     self->assignment = a;
+    self->n_results_out = 0;
     self->generation++;
     sc_node_set_generation(self->node, self->generation);
 
@@ -150,8 +214,8 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
     request.generation = self->generation;
     request.n_plans = (size_t)a->n_plans, request.plans = arrays.plans;
     request.n_slices = (size_t)a->n_slices, request.slices = arrays.slice_pointers;
-    request.n_endpoints = (size_t)self->n_workers, request.endpoints = arrays.endpoints;
-    request.n_incarnations = (size_t)self->n_workers, request.incarnations = arrays.incarnations;
+    request.n_endpoints = (size_t)self->n_listed, request.endpoints = arrays.endpoints;
+    request.n_incarnations = (size_t)self->n_listed, request.incarnations = arrays.incarnations;
     request.n_public_keys = self->options.keys ? request.n_endpoints : 0, request.public_keys = arrays.public_keys;
     request.model = &model;
     request.optimizer = &optimizer;
@@ -163,20 +227,18 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
     request.cache = a->cache;
     request.shared_memory = self->options.config->wire.shared_memory;
     request.resend_ms = (uint32_t)self->options.config->wire.resend_ms;
-    self->n_pending = 0;
-    for (int i = 0; i < self->n_workers; i++) {
-        request.worker = (uint32_t)i;
-        SC_TRY_GOTO(status,
-                    sc_cluster_call(self, i, "Assign", &request.base, NULL,
-                                    call_deadline(self) * ASSIGN_DEADLINE_FACTOR, on_assigned, self),
-                    done);
-        self->n_pending++;
-    }
-    while (self->n_pending > 0)
-        SC_TRY_GOTO(status, sc_cluster_poll(self), done);
+    request.lineage = a->lineage;
+    request.keep = a->keep;
+    request.log_bytes = a->log_bytes;
+    status = assign_all(self, a, &request);
 done:
     clear_arrays(&arrays, a);
     return status;
+}
+
+const sc_kept_state *sc_cluster_kept(const sc_cluster *self, int rank)
+{
+    return &self->kept[rank];
 }
 
 /* --- micro-batches ------------------------------------------------------------------------------------------------- */
@@ -193,9 +255,11 @@ static sc_status send_ids(sc_cluster *self, uint64_t sequence, int microbatch, i
                            .microbatch = (uint32_t)microbatch,
                            .stage = (uint32_t)stage,
                            .kind = kind};
-    sc_peer *peer = self->members[sc_plan_worker_of(self->assignment->plans[0], stage)].peer;
-    sc_status status = peer ? sc_peer_send(peer, &name, SC_I32, &SC_SHAPE(B, T), buffer)
-                            : SC_FAIL(self->failure, "%s", self->failure_message);
+    const sc_member *m = sc_roster_ranked(self->roster, sc_plan_worker_of(self->assignment->plans[0], stage));
+    if (!m)
+        sc_cluster_look_after_members(self); /* its loss is not told yet */
+    sc_status status = self->failure == SC_OK && m ? sc_peer_send(m->context, &name, SC_I32, &SC_SHAPE(B, T), buffer)
+                                                   : SC_FAIL(self->failure, "%s", self->failure_message);
     sc_buffer_unref(&buffer);
     return status;
 }
@@ -251,6 +315,8 @@ static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__R
             .wait_seconds = reply->times->wait_seconds,
             .step_seconds = reply->times->step_seconds,
             .peak_resident_bytes = reply->times->peak_resident_bytes,
+            .dropped = reply->times->dropped,
+            .resends = reply->times->resends,
         };
     return SC_OK;
 }
@@ -268,7 +334,8 @@ static void on_ran(void *context, int rank, const sc_result *result)
     sc_status status = take_answer(self, rank, reply, result->payload, r);
     if (status != SC_OK)
         sc_cluster_fail(self, status, "%s", sc_status_message());
-    r->n_answered++;
+    if (++r->n_answered == self->n_ranks && --self->n_results_out == 0)
+        sc_roster_expect(self->roster, false, sc_cluster_now_ms(self));
 }
 
 /* Completes the request and sends it to all. */
@@ -276,20 +343,22 @@ static sc_status start_step(sc_cluster *self, uint64_t sequence, int plan, Stage
 {
     const sc_assignment *a = self->assignment;
     sc_step_result *r = &self->results[sequence % SC_CLUSTER_MAX_IN_FLIGHT];
-    assert(!r->in_use || r->n_answered == self->n_workers);
+    assert(!r->in_use || r->n_answered == self->n_ranks);
     sc_buffer_unref(&r->logits);
+    self->n_results_out++;
+    sc_roster_expect(self->roster, true, sc_cluster_now_ms(self));
     r->sequence = sequence;
     r->in_use = true;
     r->n_answered = 0;
     r->n_losses = a->plans[plan]->n_microbatches;
     for (int i = 0; i < sc_model_n_params(&a->model); i++)
         r->norm_squares[i] = NAN;
-    memset(r->times, 0, (size_t)self->n_workers * sizeof *r->times);
+    memset(r->times, 0, (size_t)self->n_ranks * sizeof *r->times);
 
     request->generation = self->generation;
     request->step = sequence;
     request->plan = (uint32_t)plan;
-    for (int i = 0; i < self->n_workers; i++) /* a step takes as long as it takes: leases tell who is lost */
+    for (int i = 0; i < self->n_ranks; i++) /* a step takes as long as it takes: leases tell who is lost */
         SC_TRY(sc_cluster_call(self, i, "RunStep", &request->base, NULL, UINT32_MAX, on_ran, self));
     return SC_OK;
 }
@@ -317,7 +386,7 @@ sc_status sc_cluster_wait(sc_cluster *self, uint64_t sequence, const sc_step_res
 {
     sc_step_result *r = result_of(self, sequence);
     assert(r);
-    while (r->n_answered < self->n_workers)
+    while (r->n_answered < self->n_ranks)
         SC_TRY(sc_cluster_poll(self));
     sc_node_release_before(self->node, sequence + 1);
     *result = r;
@@ -340,7 +409,7 @@ sc_status sc_cluster_apply(sc_cluster *self, uint64_t sequence, float grad_scale
     request.learning_rate = learning_rate;
     self->applying = sequence;
     self->n_applied = 0;
-    for (int i = 0; i < self->n_workers; i++)
+    for (int i = 0; i < self->n_ranks; i++)
         SC_TRY(sc_cluster_call(self, i, "ApplyStep", &request.base, NULL, call_deadline(self), on_applied, self));
     return SC_OK;
 }
@@ -349,7 +418,7 @@ sc_status sc_cluster_wait_applied(sc_cluster *self, uint64_t sequence)
 {
     assert(self->applying == sequence);
     (void)sequence;
-    while (self->n_applied < self->n_workers)
+    while (self->n_applied < self->n_ranks)
         SC_TRY(sc_cluster_poll(self));
     return SC_OK;
 }

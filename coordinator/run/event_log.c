@@ -255,14 +255,38 @@ sc_status sc_event_log_worker_joined(sc_event_log *self, int worker, const char 
     return event_write(self, &e);
 }
 
+sc_status sc_event_log_worker_spare(sc_event_log *self, const char *name, const char *device, int threads)
+{
+    event e = event_new("worker_spare");
+    add(&e, "name", text(name));
+    add(&e, "device", text(device));
+    add(&e, "threads", json_integer(threads));
+    return event_write(self, &e);
+}
+
+static json_t *rank_or_null(int worker)
+{
+    return worker >= 0 ? json_integer(worker) : json_null();
+}
+
 sc_status sc_event_log_worker_lost(sc_event_log *self, int worker, const char *name, const char *reason,
-                                   uint64_t generation)
+                                   double detect_seconds, uint64_t generation)
 {
     event e = event_new("worker_lost");
-    add(&e, "worker", json_integer(worker));
+    add(&e, "worker", rank_or_null(worker));
     add(&e, "name", text(name));
     add(&e, "reason", text(reason));
+    add(&e, "detect_seconds", number(detect_seconds));
     add(&e, "generation", count(generation));
+    return event_write(self, &e);
+}
+
+sc_status sc_event_log_worker_drain(sc_event_log *self, int worker, const char *name, const char *reason)
+{
+    event e = event_new("worker_drain");
+    add(&e, "worker", rank_or_null(worker));
+    add(&e, "name", text(name));
+    add(&e, "reason", text(reason));
     return event_write(self, &e);
 }
 
@@ -322,21 +346,33 @@ sc_status sc_event_log_checkpoint(sc_event_log *self, const sc_event_checkpoint 
 sc_status sc_event_log_recovery(sc_event_log *self, const sc_event_recovery *recovery)
 {
     event e = event_new("recovery");
+    add(&e, "cause", json_string(recovery->cause));
+    add(&e, "level", json_string(recovery->level));
     add(&e, "step", json_integer(recovery->step));
     add(&e, "steps_lost", json_integer(recovery->steps_lost));
+    add(&e, "steps_replayed", json_integer(recovery->steps_replayed));
+    add(&e, "workers", json_integer(recovery->workers));
     add(&e, "generation", count(recovery->generation));
-    add(&e, "rejoin_seconds", number(recovery->rejoin_seconds));
+    add(&e, "detect_seconds", number(recovery->detect_seconds));
+    add(&e, "replace_seconds", number(recovery->replace_seconds));
     add(&e, "load_seconds", number(recovery->load_seconds));
+    add(&e, "replay_seconds", number(recovery->replay_seconds));
     return event_write(self, &e);
 }
 
 sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status status, const char *message,
-                                    double seconds)
+                                    double seconds, const sc_event_messages *messages)
 {
     event e = event_new("run_finished");
     add(&e, "step", json_integer(step));
     add(&e, "status", json_string(sc_status_name(status)));
     add(&e, "message", text(message));
     add(&e, "seconds", number(seconds));
+    event counts = {json_object()};
+    add(&counts, "stale", count(messages->stale));
+    add(&counts, "duplicate", count(messages->duplicate));
+    add(&counts, "resent", count(messages->resent));
+    add(&counts, "rejected", count(messages->rejected));
+    add(&e, "messages", counts.object);
     return event_write(self, &e);
 }

@@ -3,14 +3,19 @@
  * Each line has "event" and "time" (UTC, ISO 8601 with milliseconds), then the event's own fields:
  *   run_started    version, config, seed, workers, schedule, vocab, parameters, train_tokens, validation_tokens,
  *                  first_step, steps, batch_size, micro_batch_size, sequence_length
- *   worker_joined  worker, name, device, threads, generation
- *   worker_lost    worker, name, reason, generation
+ *   worker_spare   name, device, threads (it joined, and waits for a place)
+ *   worker_joined  worker, name, device, threads, generation (it serves under this rank from that generation on)
+ *   worker_lost    worker (null: a spare), name, reason, detect_seconds, generation
+ *   worker_drain   worker (null: a spare), name, reason
  *   step           step, loss, grad_norm, lr, tokens, step_seconds, tokens_per_second,
  *                  stages: [{stage, forward_seconds, backward_seconds, wait_seconds, peak_resident_bytes}, ...]
  *   eval           step, loss, perplexity
  *   checkpoint     step, status, message, path, bytes, seconds
- *   recovery       step (where training goes on), steps_lost, generation, rejoin_seconds, load_seconds
- *   run_finished   step, status ("OK" or the name of the error), message, seconds
+ *   recovery       cause ("loss", "drain", "growth"), level ("replay", "memory", "disk", "start"), step (behind which
+ *                  training goes on), steps_lost (run again by all), steps_replayed (by the lost stages alone), workers,
+ *                  generation, detect_seconds, replace_seconds, load_seconds, replay_seconds
+ *   run_finished   step, status ("OK" or the name of the error), message, seconds, and messages of the coordinator and the
+ *                  workers together: stale (of another generation), duplicate, resent, rejected
  *   events_lost    count: events before this line that could not be written, as on a full disk
  * Steps count from 1; tokens are those of the one step. loss, grad_norm and lr are rounded to float32 and written with
  * nine digits, so that they read back to the same bits; the other numbers have nine digits too. A number that is not
@@ -57,8 +62,11 @@ void sc_event_log_close(sc_event_log **self_p);
 sc_status sc_event_log_run_started(sc_event_log *self, const sc_event_run *run);
 sc_status sc_event_log_worker_joined(sc_event_log *self, int worker, const char *name, const char *device, int threads,
                                      uint64_t generation);
+sc_status sc_event_log_worker_spare(sc_event_log *self, const char *name, const char *device, int threads);
+/* worker -1: a spare. */
 sc_status sc_event_log_worker_lost(sc_event_log *self, int worker, const char *name, const char *reason,
-                                   uint64_t generation);
+                                   double detect_seconds, uint64_t generation);
+sc_status sc_event_log_worker_drain(sc_event_log *self, int worker, const char *name, const char *reason);
 sc_status sc_event_log_step(sc_event_log *self, const sc_event_step *step);
 sc_status sc_event_log_eval(sc_event_log *self, int64_t step, double loss);
 typedef struct sc_event_checkpoint {
@@ -71,13 +79,18 @@ typedef struct sc_event_checkpoint {
 sc_status sc_event_log_checkpoint(sc_event_log *self, const sc_event_checkpoint *checkpoint);
 
 typedef struct sc_event_recovery {
-    int64_t step, steps_lost;
+    const char *cause, *level;
+    int64_t step, steps_lost, steps_replayed;
+    int workers;
     uint64_t generation;
-    double rejoin_seconds, load_seconds;
+    double detect_seconds, replace_seconds, load_seconds, replay_seconds;
 } sc_event_recovery;
 sc_status sc_event_log_recovery(sc_event_log *self, const sc_event_recovery *recovery);
+typedef struct sc_event_messages {
+    uint64_t stale, duplicate, resent, rejected;
+} sc_event_messages;
 /* `step`: the last that was committed, 0 if none was. */
 sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status status, const char *message,
-                                    double seconds);
+                                    double seconds, const sc_event_messages *messages);
 
 #endif

@@ -14,6 +14,7 @@ sc_status sc_local_cluster_open(sc_local_cluster *self, const sc_clock *clock, i
         .config = self->config,
         .listen = sc_local_workers_endpoint(self->workers),
         .n_workers = n_workers,
+        .restarts = -1,
     };
     SC_TRY(sc_cluster_new(&options, &self->cluster));
     SC_TRY(sc_local_workers_start(self->workers, self->cluster, clock, threads, NULL, NULL, false));

@@ -98,6 +98,12 @@ static void write_plain(sc_progress *self)
     self->written_ns = now;
 }
 
+void sc_progress_set_stages(sc_progress *self, int n_stages)
+{
+    self->view.n_stages = n_stages;
+    self->view.busy = NULL; /* of other stages */
+}
+
 void sc_progress_step_done(sc_progress *self, const sc_progress_step *step)
 {
     sc_progress_view *view = &self->view;

@@ -48,6 +48,8 @@ sc_status sc_progress_new(const sc_progress_options *options, sc_progress **out)
 /* Ends the line, if there is one, so that it stays readable. */
 void sc_progress_destroy(sc_progress **self_p);
 
+/* From now on there are so many stages, at most as many as at the beginning. */
+void sc_progress_set_stages(sc_progress *self, int n_stages);
 /* A step was committed. */
 void sc_progress_step_done(sc_progress *self, const sc_progress_step *step);
 /* What a stage is doing, as its worker reports it: an action ("2F0", "1RECV_B3", "0STEP") or "idle". */

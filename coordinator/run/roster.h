@@ -46,7 +46,6 @@ typedef struct sc_part {
 
 /* What a worker says of itself when it joins. Texts are copied and cut to their room. */
 typedef struct sc_roster_join_request {
-    uint32_t protocol; /* SC_PROTOCOL_VERSION of its build, as the envelope had it */
     uint64_t incarnation;
     const char *host;
     uint32_t pid;

@@ -232,7 +232,7 @@ static sc_status move_shared_aside(sc_run_dir *self, const char *to)
 /* What an earlier run left goes to earlier/<n>, n the first that is free. */
 static sc_status move_aside(sc_run_dir *self)
 {
-    static const char *const names[] = {"events.jsonl", "config.yaml", "logs", "final", "checkpoints"};
+    static const char *const names[] = {"events.jsonl", "config.yaml", "logs", "final", "checkpoints", "lineage"};
     if (access(sc_run_dir_path(self, "events.jsonl"), F_OK) != 0 &&
         access(sc_run_dir_path(self, "checkpoints"), F_OK) != 0 && !(self->shared && has_sets(self->shared)))
         return SC_OK;
@@ -265,7 +265,8 @@ static sc_status settle_earlier_run(sc_run_dir *self, sc_run_dir_mode mode)
     int n = list.n;
     int64_t newest = n > 0 ? list.steps[0] : 0;
     sc_checkpoint_list_clear(&list);
-    if (n > 0 && mode == SC_RUN_DIR_RESUME)
+    bool in_memories = access(sc_run_dir_path(self, "lineage"), F_OK) == 0;
+    if ((n > 0 || in_memories) && mode == SC_RUN_DIR_RESUME)
         return SC_OK;
     if (n > 0 && mode == SC_RUN_DIR_FRESH)
         return SC_FAIL(SC_FAILED_PRECONDITION,

@@ -5,6 +5,7 @@
  *   DIR/logs/worker-0.log  what local workers logged
  *   DIR/checkpoints/       what the run goes on from (checkpoint.h)
  *   DIR/shared-checkpoints -> checkpoint.dir      the same in a directory that all hosts share
+ *   DIR/lineage            while workers from elsewhere may hold its state in their memories (lineage.h)
  *   DIR/final/             the weights: model.safetensors, config.json, stagecoach_tokenizer.json
  *   DIR/lock               held (flock) while a coordinator runs, with its host, pid and start
  *   DIR/earlier/1/         what an earlier run in the same directory had left: moved aside, never overwritten
@@ -25,8 +26,8 @@
 typedef struct sc_run_dir sc_run_dir;
 
 typedef enum sc_run_dir_mode {
-    SC_RUN_DIR_RESUME,       /* a run with checkpoints stays, to be gone on with; one without is moved aside */
-    SC_RUN_DIR_FRESH,        /* a run with checkpoints is an error */
+    SC_RUN_DIR_RESUME, /* a run with checkpoints, or a lineage, stays, to be gone on with; another is moved aside */
+    SC_RUN_DIR_FRESH,  /* a run with checkpoints is an error */
     SC_RUN_DIR_FRESH_FORCED, /* a run is moved aside, checkpoints and all */
 } sc_run_dir_mode;
 

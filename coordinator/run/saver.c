@@ -53,7 +53,7 @@ struct sc_saver {
     int S;
     int n_snapshots; /* workers that have made theirs */
     int n_in_flight;
-    shard *shards; /* [S] */
+    shard *shards; /* [SC_MAX_STAGES], S of them in use */
     sc_checkpoint_writer *writer;
     sc_checkpoint_writer
         *leaving; /* of a save that was given up, while its thread is in a call that a slow disk holds */
@@ -73,13 +73,13 @@ struct sc_saver {
 sc_status sc_saver_new(const sc_saver_options *options, sc_saver **out)
 {
     sc_saver *self = calloc(1, sizeof *self);
-    shard *shards = calloc((size_t)sc_cluster_n_workers(options->cluster), sizeof *shards);
+    shard *shards = calloc(SC_MAX_STAGES, sizeof *shards);
     if (!self || !shards) {
         free(self);
         free(shards);
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the saver");
     }
-    *self = (sc_saver){.options = *options, .S = sc_cluster_n_workers(options->cluster), .shards = shards};
+    *self = (sc_saver){.options = *options, .shards = shards};
     *out = self;
     return SC_OK;
 }
@@ -243,14 +243,6 @@ static sc_status prepare(sc_saver *self, const sc_assignment *a, const sc_manife
     return status;
 }
 
-static void on_snapshot(void *context, int rank, const sc_result *result)
-{
-    (void)rank, (void)result;
-    sc_saver *self = context;
-    if (self->phase == SNAPSHOT && ++self->n_snapshots == self->S)
-        self->phase = STREAM;
-}
-
 sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest,
                          double spread_seconds)
 {
@@ -263,6 +255,7 @@ sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const 
                     manifest->step, self->n_left_out, self->step);
         return SC_OK;
     }
+    self->S = assignment->n_slices;
     self->step = manifest->step;
     self->attempt = 1;
     self->worker_status = SC_OK;
@@ -275,13 +268,18 @@ sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const 
         return SC_OK;
     }
     self->phase = SNAPSHOT;
-    Stagecoach__V1__SnapshotRequest request = STAGECOACH__V1__SNAPSHOT_REQUEST__INIT;
-    request.generation = self->options.cluster->generation;
-    request.optimizer_step = (uint64_t)manifest->step;
-    for (int rank = 0; rank < self->S; rank++) /* it waits for its turn behind a step */
-        SC_TRY(sc_cluster_call(self->options.cluster, rank, "Snapshot", &request.base, NULL, UINT32_MAX, on_snapshot,
-                               self));
     return SC_OK;
+}
+
+void sc_saver_snapshotted(sc_saver *self, uint64_t step)
+{
+    if (self->phase == SNAPSHOT && step == (uint64_t)self->step && ++self->n_snapshots == self->S)
+        self->phase = STREAM;
+}
+
+uint64_t sc_saver_step(const sc_saver *self)
+{
+    return self->phase == IDLE ? 0 : (uint64_t)self->step;
 }
 
 /* --- the stream ---------------------------------------------------------------------------------------------------- */
@@ -325,6 +323,7 @@ static sc_status ask(sc_saver *self, shard *s, piece *p)
     request.offset = p->offset;
     request.bytes = p->n;
     request.snapshot = true;
+    request.optimizer_step = (uint64_t)self->step;
     p->busy = true;
     self->asked_bytes += p->n;
     self->n_in_flight++;
@@ -358,7 +357,7 @@ static void on_shard(void *context, int rank, const sc_result *result)
         return;
     self->worker_status = status;
     snprintf(self->worker_message, sizeof self->worker_message, "worker %d (%s): %s", rank,
-             sc_cluster_worker_at(self->options.cluster, rank)->name,
+             sc_roster_ranked(self->options.cluster->roster, rank)->name,
              reply->status != SC_OK ? reply->message : sc_status_message());
     sc_checkpoint_writer_cancel(self->writer);
 }
@@ -420,7 +419,7 @@ sc_status sc_saver_check_shared(sc_saver *self)
     request.path = (char *)self->options.shared;
     request.token = (char *)self->options.token;
     self->n_unchecked = 0;
-    for (int rank = 0; rank < self->S; rank++) {
+    for (int rank = 0; rank < cluster->n_ranks; rank++) {
         self->n_unchecked++;
         SC_TRY(sc_cluster_call(cluster, rank, "CheckShared", &request.base, NULL,
                                (uint32_t)cluster->options.config->wire.call_ms, on_checked, self));

@@ -47,12 +47,16 @@ void sc_saver_destroy(sc_saver **self_p);
 /* With a shared directory: every worker of the assignment looks whether it is there, and waits for the answers. Errors: the
  * cluster's; a worker that does not see it is named, with its host and what to do. */
 sc_status sc_saver_check_shared(sc_saver *self);
-/* Begins a save of the state after manifest->step, which the last ApplyStep has just been sent for: call it behind that and
- * before the next RunStep. If one is in progress still, the new one is left out and said so. Borrows the manifest.
+/* Begins a save of the state after manifest->step. The caller has all ranks make a snapshot of it (sc_cluster_snapshot) and tells
+ * of each by sc_saver_snapshotted. If a save is in progress still, the new one is left out and said so. Borrows the manifest.
  * The stream is spread evenly over `spread_seconds`, so that training feels little of it; 0: as fast as it goes.
  * Errors: those of the cluster alone; a save that cannot begin is reported like one that failed. */
 sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const sc_manifest *manifest,
                          double spread_seconds);
+/* One rank's snapshot of this step is made; nothing if no save waits for it. */
+void sc_saver_snapshotted(sc_saver *self, uint64_t step);
+/* The step that is being saved, whose snapshots must be kept; 0: none. */
+uint64_t sc_saver_step(const sc_saver *self);
 /* A turn: asks for pieces, looks after the thread. Call it often. Errors: those of the cluster. */
 sc_status sc_saver_turn(sc_saver *self);
 bool sc_saver_is_busy(const sc_saver *self);

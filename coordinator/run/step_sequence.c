@@ -8,7 +8,8 @@ static bool evaluates_after(const sc_step_sequence *self, int64_t step)
 bool sc_step_sequence_first(const sc_step_sequence *self, sc_step_item *item)
 {
     *item = (sc_step_item){.sequence = self->first_sequence, .step = self->first_step};
-    if (self->first_step > 1 && evaluates_after(self, self->first_step - 1)) {
+    if (self->first_step > 1 && self->first_step - 1 != self->evaluated_step &&
+        evaluates_after(self, self->first_step - 1)) {
         item->step--;
         item->eval = true;
         return true;

@@ -11,6 +11,7 @@ typedef struct sc_step_sequence {
     int64_t first_step, steps; /* steps first_step .. steps, 1-based */
     int64_t eval_every;        /* 0: never */
     int eval_runs;             /* forward-only runs of one evaluation; 0: there is nothing to evaluate on */
+    int64_t evaluated_step;    /* the evaluation after this step is done already; 0: after none */
     uint64_t first_sequence;   /* number of the first item, from 1: never one that was used before */
 } sc_step_sequence;
 
@@ -21,7 +22,8 @@ typedef struct sc_step_item {
     int run; /* of the evaluation: 0 .. eval_runs - 1 */
 } sc_step_item;
 
-/* Where a run goes on (first_step > 1), the evaluation of the step before comes first: it may have been cut off.
+/* Where a run goes on (first_step > 1), the evaluation of the step before comes first, unless it is
+ * known to be done: it may have been cut off.
  * False if there is no item at all (steps < first_step). */
 bool sc_step_sequence_first(const sc_step_sequence *self, sc_step_item *item);
 /* Moves to the next item; false behind the last. */

@@ -1,3 +1,4 @@
+#include "coordinator/run/lineage.h"
 #include "coordinator/run/trainer_internal.h"
 
 #include "coordinator/schedule/partition.h"
@@ -17,27 +18,12 @@
 static void on_tick(void *context)
 {
     sc_trainer *t = context;
-    for (int i = 0; t->progress && i < t->S; i++)
-        sc_progress_doing(t->progress, i, sc_cluster_worker_at(t->cluster, i)->doing);
+    for (int i = 0; t->progress && i < t->S; i++) {
+        const sc_member *m = sc_roster_ranked(sc_cluster_roster(t->cluster), i);
+        sc_progress_doing(t->progress, i, m ? m->doing : "idle");
+    }
     if (t->saver)
         (void)sc_saver_turn(t->saver); /* an error is the cluster's own, which keeps it */
-}
-
-static void on_joined(void *context, int rank, const sc_cluster_worker *worker)
-{
-    sc_trainer *t = context;
-    sc_progress_note(t->progress, "worker %d of %d joined: %s, %s, %d thread%s", rank, t->S, worker->name,
-                     worker->device, worker->threads, worker->threads == 1 ? "" : "s");
-    sc_trainer_check_event(sc_event_log_worker_joined(t->events, rank, worker->name, worker->device, worker->threads,
-                                                      sc_cluster_generation(t->cluster) + 1));
-}
-
-static void on_lost(void *context, int rank, const sc_cluster_worker *worker, const char *why)
-{
-    sc_trainer *t = context;
-    sc_progress_note(t->progress, "step %" PRId64 ": %s", t->committed + 1, why);
-    sc_trainer_check_event(
-        sc_event_log_worker_lost(t->events, rank, worker->name, why, sc_cluster_generation(t->cluster)));
 }
 
 static void on_saved(void *context, const sc_saved *saved)
@@ -46,8 +32,10 @@ static void on_saved(void *context, const sc_saved *saved)
     const sc_event_checkpoint event = {saved->step, saved->status, saved->message,
                                        saved->path, saved->bytes,  saved->seconds};
     sc_trainer_check_event(sc_event_log_checkpoint(t->events, &event));
-    if (saved->status == SC_OK)
+    if (saved->status == SC_OK) {
         t->saved = saved->step;
+        sc_run_state_saved(t->state, (uint64_t)saved->step);
+    }
     if (!saved->is_news)
         return; /* events.jsonl has it */
     if (saved->status != SC_OK)
@@ -60,54 +48,73 @@ static void on_saved(void *context, const sc_saved *saved)
 
 /* --- preparation --------------------------------------------------------------------------------------------------- */
 
-static sc_status make_plans(sc_trainer *t)
+sc_status sc_trainer_make_plans(sc_trainer *t, int S)
 {
     bool tied = sc_model_tied_param(&t->model) >= 0;
     sc_schedule_kind kind = (sc_schedule_kind)t->config->pipeline.schedule;
     int eval_M = t->batches.eval_microbatches > 0 ? t->batches.eval_microbatches : 1;
-    SC_TRY(sc_schedule_make(kind, t->S, 1, t->M, SC_PLAN_TRAIN, tied, &t->plans[SC_PLAN_OF_STEPS]));
-    SC_TRY(sc_schedule_make(kind, t->S, 1, eval_M, SC_PLAN_FORWARD, tied, &t->plans[SC_PLAN_OF_EVALUATIONS]));
+    for (int i = 0; i < SC_N_PLANS; i++)
+        sc_plan_destroy(&t->plans[i]);
+    SC_TRY(sc_schedule_make(kind, S, 1, t->M, SC_PLAN_TRAIN, tied, &t->plans[SC_PLAN_OF_STEPS]));
+    SC_TRY(sc_schedule_make(kind, S, 1, eval_M, SC_PLAN_FORWARD, tied, &t->plans[SC_PLAN_OF_EVALUATIONS]));
     SC_TRY(sc_plan_validate(t->plans[SC_PLAN_OF_STEPS], tied));
-    SC_TRY(sc_plan_validate(t->plans[SC_PLAN_OF_EVALUATIONS], tied));
-    return sc_partition_by_cost(&t->model, t->S, t->B, t->T, t->slices);
+    return sc_plan_validate(t->plans[SC_PLAN_OF_EVALUATIONS], tied);
 }
 
-/* The newest set that checks out; `committed` is its step, 0 if there is none. */
-static sc_status find_checkpoint(sc_trainer *t)
+static sc_status cut(void *context, int n_ranks, sc_slice *slices)
+{
+    const sc_trainer *t = context;
+    return sc_partition_by_cost(&t->model, n_ranks, t->B, t->T, slices);
+}
+
+sc_status sc_trainer_find_checkpoint(sc_trainer *t)
 {
     free(t->checkpoint);
     t->checkpoint = NULL;
     sc_manifest_clear(&t->manifest);
-    t->committed = t->saved = 0;
+    t->saved = 0;
+    if (t->state)
+        sc_run_state_unsaved(t->state);
     sc_status status = sc_checkpoint_newest(sc_run_dir_root(t->dir), &t->checkpoint, &t->manifest);
     if (status == SC_NOT_FOUND)
         return SC_OK;
     SC_TRY(status);
-    t->committed = t->saved = t->manifest.step;
+    t->saved = t->manifest.step;
+    if (t->state)
+        sc_run_state_saved(t->state, (uint64_t)t->saved);
     return sc_resume_check(&t->manifest, &t->identity);
+}
+
+/* Workers that are the coordinator's own end with it, and their memories too: the others find their run again by this. */
+static sc_status open_lineage(sc_trainer *t)
+{
+    if (t->options->listen)
+        return sc_lineage_load(sc_run_dir_path(t->dir, "lineage"), sc_lineage_fingerprint(&t->identity), &t->lineage);
+    return sc_lineage_new(&t->lineage);
 }
 
 static sc_status prepare(sc_trainer *t)
 {
-    size_t ids = (size_t)t->B * (size_t)t->T, S = (size_t)t->S;
-    t->slices = calloc(S, sizeof *t->slices);
+    size_t ids = (size_t)t->B * (size_t)t->T;
+    sc_slice slices[SC_MAX_STAGES];
     t->tokens = calloc(ids, sizeof *t->tokens);
     t->targets = calloc(ids, sizeof *t->targets);
-    t->stage_events = calloc(S, sizeof *t->stage_events);
-    t->busy = calloc(S, sizeof *t->busy);
-    if (!t->slices || !t->tokens || !t->targets || !t->stage_events || !t->busy)
+    if (!t->tokens || !t->targets)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a micro-batch of %zu tokens", ids);
     SC_TRY(sc_corpus_load(t->config, &t->corpus));
     t->batches = sc_batches_of(t->config, t->corpus);
     SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_corpus_tokenizer(t->corpus)), &t->model));
-    SC_TRY(make_plans(t));
+    SC_TRY(sc_trainer_make_plans(t, t->S));
+    SC_TRY(cut(t, t->S, slices)); /* more workers than blocks are told at once */
 
     sc_tokens train = sc_corpus_train(t->corpus);
     t->identity = (sc_run_identity){.model = t->model, .seed = (uint64_t)t->config->run.seed, .config = t->config};
     SC_TRY(sc_resume_hash_data(&train, &t->identity.data_hash));
     const char *moved_to;
     SC_TRY(sc_run_dir_open(t->config, t->options->run_dir_mode, &t->dir, &moved_to));
-    SC_TRY(find_checkpoint(t));
+    SC_TRY(sc_trainer_find_checkpoint(t));
+    t->committed = t->saved;
+    SC_TRY(open_lineage(t));
     if (t->config->model.init && !t->checkpoint) /* before anybody waits for workers: what it lacks is told at once */
         SC_TRY(sc_hf_weights_open(t->config->model.init, &t->model, &t->init));
     SC_TRY(sc_run_dir_write_config(t->dir, t->config));
@@ -139,7 +146,8 @@ static sc_status prepare(sc_trainer *t)
     return SC_OK;
 }
 
-static sc_status gather(sc_trainer *t)
+/* The cluster, the saver and the run's state, and the first workers. */
+static sc_status open_cluster(sc_trainer *t)
 {
     if (!t->options->listen)
         SC_TRY(sc_local_workers_new(&t->local));
@@ -151,10 +159,27 @@ static sc_status gather(sc_trainer *t)
         .n_workers = t->S,
         .context = t,
         .on_tick = on_tick,
-        .on_joined = on_joined,
-        .on_lost = on_lost,
+        .restarts = (int)t->config->recovery.max_attempts,
+        .on_joined = sc_trainer_on_joined,
+        .on_lost = sc_trainer_on_lost,
+        .on_drain = sc_trainer_on_drain,
     };
     SC_TRY(sc_cluster_new(&cluster, &t->cluster));
+    sc_run_settings settings = {
+        .wanted = t->S,
+        .n_blocks = sc_model_n_blocks(&t->model),
+        .tied = sc_model_tied_param(&t->model) >= 0,
+        .lineage = t->lineage,
+        .wait_ms = (uint64_t)t->config->recovery.wait_ms,
+        .peer_every = t->config->recovery.peer_every,
+        .seed_start = !t->config->model.init,
+        .context = t,
+        .cut = cut,
+    };
+    SC_TRY(sc_run_state_new(&settings, sc_cluster_roster(t->cluster), &t->state));
+    if (t->checkpoint)
+        sc_run_state_saved(t->state, (uint64_t)t->saved);
+    t->waiting_since_ms = sc_clock_ms(&t->clock);
     if (t->local)
         SC_TRY(sc_local_workers_start(t->local, t->cluster, &t->clock, t->options->threads,
                                       sc_run_dir_path(t->dir, "logs"), t->options->log_spec, t->config->log.json));
@@ -172,92 +197,7 @@ static sc_status gather(sc_trainer *t)
         .context = t,
         .on_saved = on_saved,
     };
-    SC_TRY(sc_saver_new(&saver, &t->saver));
-    return sc_cluster_gather(t->cluster);
-}
-
-/* Assigns the stages and brings their state: from the newest checkpoint, from model.init, or drawn from the seed. */
-static sc_status restore(sc_trainer *t)
-{
-    t->assignment = (sc_assignment){
-        .model = t->model,
-        .plans = (const sc_plan *const *)t->plans,
-        .n_plans = SC_N_PLANS,
-        .slices = t->slices,
-        .n_slices = t->S,
-        .seed = t->identity.seed,
-        .micro_batch_size = t->B,
-        .sequence_length = t->T,
-        .fresh = !t->init && !t->checkpoint,
-        .train = true,
-    };
-    SC_TRY(sc_cluster_assign(t->cluster, &t->assignment));
-    SC_TRY(sc_saver_check_shared(t->saver));
-    if (t->checkpoint)
-        return sc_resume_load(t->cluster, t->checkpoint, &t->manifest);
-    return t->init ? sc_weights_send(t->cluster, &t->model, t->init) : SC_OK;
-}
-
-/* --- losses -------------------------------------------------------------------------------------------------------- */
-
-/* After a loss: others take the lost workers' places, and all stages go back to the newest checkpoint. `reached`: the last
- * step that had been committed. */
-static sc_status recover(sc_trainer *t, int64_t reached)
-{
-    uint64_t start = sc_clock_ns(&t->clock);
-    sc_saver_abort(t->saver);
-    SC_TRY(find_checkpoint(t));
-    sc_status status = sc_cluster_recover(t->cluster);
-    t->stopped_waiting = status == SC_CANCELLED;
-    SC_TRY(status);
-    double rejoin_seconds = sc_clock_seconds_since(&t->clock, start);
-    start = sc_clock_ns(&t->clock);
-    SC_TRY(restore(t));
-    const sc_event_recovery event = {
-        .step = t->committed,
-        .steps_lost = reached - t->committed,
-        .generation = sc_cluster_generation(t->cluster),
-        .rejoin_seconds = rejoin_seconds,
-        .load_seconds = sc_clock_seconds_since(&t->clock, start),
-    };
-    sc_trainer_check_event(sc_event_log_recovery(t->events, &event));
-    sc_progress_note(t->progress,
-                     "going on after step %" PRId64 ": %" PRId64 " steps are repeated, workers back in %.2f s",
-                     t->committed, event.steps_lost, event.rejoin_seconds + event.load_seconds);
-    return SC_OK;
-}
-
-static sc_status train_and_keep_weights(sc_trainer *t)
-{
-    sc_status status = sc_trainer_train(t);
-    if (status != SC_OK)
-        return SC_FAIL(status, "in step %" PRId64 ": %s", t->committed + 1, sc_status_message());
-    return sc_weights_save(t->cluster, &t->model, sc_corpus_tokenizer(t->corpus), t->committed,
-                           sc_run_dir_path(t->dir, "final"));
-}
-
-/* Trains to the end, weights and all, whatever workers are lost on the way; gives up after recovery.max_attempts losses
- * without progress. */
-static sc_status train_through(sc_trainer *t)
-{
-    int64_t best = t->committed;
-    int64_t attempts = 0;
-    sc_status status = restore(t);
-    for (;;) {
-        if (status == SC_OK)
-            status = train_and_keep_weights(t);
-        if (status == SC_OK || !sc_cluster_can_recover(t->cluster))
-            return status;
-        if (t->committed > best)
-            attempts = 0;
-        best = t->committed > best ? t->committed : best;
-        if (++attempts > t->config->recovery.max_attempts)
-            return SC_FAIL(status,
-                           "%" PRId64 " losses of workers in a row without a step in between "
-                           "(recovery.max_attempts); the last: %s",
-                           attempts, sc_status_message());
-        status = recover(t, best);
-    }
+    return sc_saver_new(&saver, &t->saver);
 }
 
 /* --- the run --------------------------------------------------------------------------------------------------------- */
@@ -286,22 +226,21 @@ static sc_status run(sc_trainer *t)
                          t->committed, final);
         return SC_OK;
     }
-    sc_status status = gather(t);
-    if (status == SC_CANCELLED) { /* an orderly stop: nothing has been done that could be lost */
+    SC_TRY(open_cluster(t));
+    SC_TRY(sc_trainer_drive(t));
+    if (t->stopped_waiting && sc_run_state_n_ranks(t->state) == 0) { /* nothing has been done that could be lost */
         sc_progress_note(t->progress, "stopped before step %" PRId64 ": the workers had not come yet",
                          t->committed + 1);
         return SC_OK;
     }
-    SC_TRY(status);
-    status = train_through(t);
     if (t->stopped_waiting) {
+        t->committed = t->saved;
         sc_progress_note(t->progress,
                          "stopped while lost workers had not come back: the newest checkpoint is of step %" PRId64
                          ", and the run can go on from there",
-                         t->committed);
+                         t->saved);
         return SC_OK;
     }
-    SC_TRY(status);
     if (t->committed < t->config->train.steps)
         sc_progress_note(t->progress, "stopped after step %" PRId64 " of %" PRId64, t->committed,
                          t->config->train.steps);
@@ -317,10 +256,18 @@ static void clear(sc_trainer *t, sc_status status)
     snprintf(message, sizeof message, "%s", status == SC_OK ? "" : sc_status_message());
     if (t->cluster)
         sc_cluster_release(t->cluster, status == SC_OK ? "the run has ended" : "the run has failed");
+    sc_event_messages messages = sc_trainer_messages(t);
+    if (messages.stale + messages.duplicate + messages.resent + messages.rejected > 0)
+        sc_progress_note(t->progress,
+                         "messages: %" PRIu64 " stale, %" PRIu64 " duplicate, %" PRIu64 " resent, %" PRIu64 " rejected",
+                         messages.stale, messages.duplicate, messages.resent, messages.rejected);
     if (t->events)
         sc_trainer_check_event(sc_event_log_run_finished(t->events, t->committed, status, message,
-                                                         sc_clock_seconds_since(&t->clock, t->start_ns)));
+                                                         sc_clock_seconds_since(&t->clock, t->start_ns), &messages));
+    if (t->cluster && status == SC_OK)
+        unlink(sc_run_dir_path(t->dir, "lineage")); /* the workers' memories went with them */
     sc_saver_destroy(&t->saver);
+    sc_run_state_destroy(&t->state);
     sc_local_workers_destroy(&t->local);
     sc_cluster_destroy(&t->cluster);
     sc_progress_destroy(&t->progress);
@@ -332,11 +279,8 @@ static void clear(sc_trainer *t, sc_status status)
     sc_manifest_clear(&t->manifest);
     free(t->checkpoint);
     sc_corpus_destroy(&t->corpus);
-    free(t->slices);
     free(t->tokens);
     free(t->targets);
-    free(t->stage_events);
-    free(t->busy);
     if (status != SC_OK)
         (void)SC_FAIL(status, "%s", message); /* what came in between may have left its own */
 }

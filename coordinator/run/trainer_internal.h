@@ -1,5 +1,6 @@
-/* What the files of the trainer share: trainer.c (the run from its data to its weights, losses of workers made good) and
- * trainer_steps.c (steps, evaluations, checkpoints on the way). */
+/* What the files of the trainer share: trainer.c (the run from its data to its weights), trainer_recovery.c (the orders of the
+ * run's state, carried out: workers gathered, assigned, brought to a step), trainer_steps.c (steps, evaluations, snapshots and
+ * checkpoints between them), trainer_report.c (what a person and events.jsonl are told of the workers). */
 #ifndef SC_TRAINER_INTERNAL_H
 #define SC_TRAINER_INTERNAL_H
 
@@ -9,17 +10,41 @@
 #include "coordinator/run/progress.h"
 #include "coordinator/run/resume.h"
 #include "coordinator/run/run_dir.h"
+#include "coordinator/run/run_state.h"
 #include "coordinator/run/saver.h"
 #include "coordinator/run/trainer.h"
 #include "coordinator/run/weights.h"
 
 enum { SC_PLAN_OF_STEPS, SC_PLAN_OF_EVALUATIONS, SC_N_PLANS };
 
+enum { SC_TRAINER_SNAPSHOTS = 8 }; /* that are remembered until all ranks have answered: far more than are in flight */
+
+/* What is told of a recovery, or of a planned change, when it is over. */
+typedef struct sc_trainer_change {
+    const char *cause; /* NULL: none is in progress */
+    int64_t reached;   /* the last step that was committed before */
+    double detect_seconds, replace_seconds, load_seconds, replay_seconds;
+    uint64_t phase_ns; /* when the phase in progress began */
+} sc_trainer_change;
+
+/* The counters of a worker's node, as it told them last. */
+typedef struct sc_trainer_counts {
+    uint64_t id, dropped, resends;
+} sc_trainer_counts;
+
+/* The last step whose verdict was given, until it is told to be committed. */
+typedef struct sc_trainer_decision {
+    int64_t step; /* 0: none */
+    double loss, grad_norm, lr;
+    int64_t tokens;
+} sc_trainer_decision;
+
 typedef struct sc_trainer {
     const sc_trainer_options *options;
     const sc_config *config;
     sc_clock clock;
-    int S, B, T, M;
+    int S; /* ranks of the present assignment; those that are wanted before there is one */
+    int B, T, M;
 
     sc_corpus *corpus;
     sc_batches batches;
@@ -31,28 +56,90 @@ typedef struct sc_trainer {
     sc_local_workers *local; /* NULL with `serve` */
     sc_cluster *cluster;
     sc_saver *saver;
-    sc_plan *plans[SC_N_PLANS];
+    sc_run_state *state; /* of `cluster`'s roster */
+    uint64_t lineage;
+    sc_plan *plans[SC_N_PLANS]; /* for S ranks */
     sc_assignment assignment;
-    sc_slice *slices;             /* [S] */
-    int32_t *tokens, *targets;    /* one micro-batch, (B,T) */
-    sc_event_stage *stage_events; /* [S] */
-    double *busy;                 /* [S] */
+    uint64_t buddies[SC_MAX_STAGES];
+    int32_t *tokens, *targets;                  /* one micro-batch, (B,T) */
+    sc_event_stage stage_events[SC_MAX_STAGES]; /* of the last step */
+    double busy[SC_MAX_STAGES];
 
     uint64_t start_ns, commit_ns; /* of the run; of the last commit or evaluation */
     sc_run_identity identity;
     char *checkpoint;       /* the newest set, NULL: none */
     sc_manifest manifest;   /* of that set */
     int64_t committed;      /* the last step that all stages have applied */
+    int64_t evaluated;      /* the last step whose evaluation is done */
     double step_seconds;    /* of the last step; 0 before there was one */
     int64_t saved;          /* the last step whose checkpoint is complete */
-    bool stopped_waiting;   /* a stop was asked for while lost workers had not come back */
     uint64_t next_sequence; /* of the items: never one that was used */
-    double eval_sum;        /* of the evaluation in progress: losses of its runs */
+    sc_trainer_decision decision;
+    double eval_sum;           /* of the evaluation in progress: losses of its runs */
+    bool wants_point;          /* copies may have been lost: a new point is made after the next step */
+    bool finished;             /* all steps are done, or the run was stopped in order; the weights are kept */
+    bool stopped_waiting;      /* a stop was asked for while workers were missing */
+    int64_t attempts, best;    /* recoveries in a row without a step beyond `best` */
+    uint64_t waiting_since_ms; /* for workers to come */
+    uint64_t n_losses;         /* of members, spares too */
+
+    sc_run_snapshot snapshots[SC_TRAINER_SNAPSHOTS]; /* by number, in turn */
+    uint64_t n_snapshots;
+    int n_made;                        /* ranks whose last snapshot is made */
+    uint64_t announced[SC_MAX_STAGES]; /* members that were told to serve, by rank */
+    sc_trainer_change change;
+    sc_trainer_counts counts[SC_MAX_STAGES]; /* by rank */
+    sc_event_messages messages;              /* of workers that serve no more */
 } sc_trainer;
+
+/* ---- trainer.c ---- */
+
+/* The newest set that checks out becomes `checkpoint`, and the state is told of it. */
+sc_status sc_trainer_find_checkpoint(sc_trainer *self);
+/* The plans for S ranks. */
+sc_status sc_trainer_make_plans(sc_trainer *self, int S);
+
+/* ---- trainer_recovery.c ---- */
+
+/* Trains to the end, weights and all, whatever workers are lost on the way; gives up after recovery.max_attempts
+ * recoveries without progress. */
+sc_status sc_trainer_drive(sc_trainer *self);
+
+/* At a step's end: whether other workers are to serve from now on; then the state has gone to another phase. */
+bool sc_trainer_rearrange(sc_trainer *self, bool may_grow);
+
+/* ---- trainer_steps.c ---- */
+
+/* Steps and evaluations behind the committed one: to the end or until a stop is asked for (*done is set), or until the workers
+ * are to change (the state is in another phase then). */
+sc_status sc_trainer_train(sc_trainer *self, bool *done);
+/* The state's `committed` was set anew, by a recovery. */
+void sc_trainer_loaded(sc_trainer *self);
+/* The checkpoint of a run's end, or of its being stopped, if the config wants one; of a hand-over to nobody in any case. */
+sc_status sc_trainer_save_last(sc_trainer *self, bool in_any_case);
+/* Tells all ranks to make a snapshot of the decided step. */
+sc_status sc_trainer_snapshot(sc_trainer *self, bool as_point);
+/* Micro-batches of a training step, under this sequence, to those of the first and the last stage that want them. */
+sc_status sc_trainer_send_step(sc_trainer *self, int64_t step, uint64_t sequence, bool to_first, bool to_last);
+
+/* ---- trainer_report.c ---- */
 
 /* An event that cannot be written is said, once a time it happens, and does not end the run. */
 void sc_trainer_check_event(sc_status status);
-/* Steps and evaluations behind the committed one, to the end or until a stop is asked for. */
-sc_status sc_trainer_train(sc_trainer *self);
+/* The cluster's callbacks. */
+void sc_trainer_on_joined(void *context, const sc_member *member);
+void sc_trainer_on_lost(void *context, const sc_loss *loss);
+void sc_trainer_on_drain(void *context, const sc_member *member);
+/* Who serves which rank from now on, where that is new. */
+void sc_trainer_announce(sc_trainer *self);
+/* A change has begun; a phase of it has ended, whose time is added to *seconds. */
+void sc_trainer_change_begun(sc_trainer *self, const char *cause, double detect_seconds);
+void sc_trainer_phase_ended(sc_trainer *self, double *seconds);
+/* The change is over: all stages are at `choice`'s step. */
+void sc_trainer_change_ended(sc_trainer *self, const sc_recovery_choice *choice);
+/* What the workers' nodes counted, with the last step's result. */
+void sc_trainer_count(sc_trainer *self, const sc_step_result *result);
+/* All messages of the run, coordinator and workers. */
+sc_event_messages sc_trainer_messages(const sc_trainer *self);
 
 #endif

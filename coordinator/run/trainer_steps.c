@@ -7,12 +7,6 @@
 
 #define SC_LOG_SUBSYSTEM "trainer"
 
-void sc_trainer_check_event(sc_status status)
-{
-    if (status != SC_OK)
-        SC_WARN("%s", sc_status_message());
-}
-
 /* --- steps --------------------------------------------------------------------------------------------------------- */
 
 static int n_microbatches(const sc_trainer *t, const sc_step_item *item)
@@ -26,17 +20,30 @@ static uint64_t n_targets(const sc_trainer *t, const sc_step_item *item)
 }
 
 /* Micro-batches of one item, to the first and the last stage. */
-static sc_status send_data(sc_trainer *t, const sc_step_item *item)
+static sc_status send_item(sc_trainer *t, const sc_step_item *item, bool to_first, bool to_last)
 {
-    for (int m = 0; m < n_microbatches(t, item); m++) {
+    for (int m = 0; (to_first || to_last) && m < n_microbatches(t, item); m++) {
         if (item->eval)
             SC_TRY(sc_batches_get_eval(&t->batches, item->run, m, t->tokens, t->targets));
         else
             SC_TRY(sc_batches_get(&t->batches, (uint64_t)item->step - 1, m, t->tokens, t->targets));
-        SC_TRY(sc_cluster_send_tokens(t->cluster, item->sequence, m, t->tokens, t->B, t->T));
-        SC_TRY(sc_cluster_send_targets(t->cluster, item->sequence, m, t->targets, t->B, t->T));
+        if (to_first)
+            SC_TRY(sc_cluster_send_tokens(t->cluster, item->sequence, m, t->tokens, t->B, t->T));
+        if (to_last)
+            SC_TRY(sc_cluster_send_targets(t->cluster, item->sequence, m, t->targets, t->B, t->T));
     }
     return SC_OK;
+}
+
+static sc_status send_data(sc_trainer *t, const sc_step_item *item)
+{
+    return send_item(t, item, true, true);
+}
+
+sc_status sc_trainer_send_step(sc_trainer *t, int64_t step, uint64_t sequence, bool to_first, bool to_last)
+{
+    const sc_step_item item = {.sequence = sequence, .step = step};
+    return send_item(t, &item, to_first, to_last);
 }
 
 static sc_status start_item(sc_trainer *t, const sc_step_item *item)
@@ -46,35 +53,60 @@ static sc_status start_item(sc_trainer *t, const sc_step_item *item)
                           (uint64_t)item->step, n_targets(t, item), false);
 }
 
-/* The step is applied everywhere: say so. */
-static void commit(sc_trainer *t, const sc_step_item *item, const sc_verdict *verdict, double lr)
+/* What is said of the step that was decided last, when it is applied everywhere. */
+static void tell_step(sc_trainer *t, double seconds)
 {
-    uint64_t now = sc_clock_ns(&t->clock);
-    double seconds = (double)(now - t->commit_ns) * 1e-9;
-    t->commit_ns = now;
-    t->committed = item->step;
-    t->step_seconds = seconds;
-    sc_event_step event = {
-        .step = item->step,
-        .loss = verdict->loss,
-        .grad_norm = verdict->grad_norm,
-        .lr = lr,
-        .tokens = (int64_t)n_targets(t, item),
+    const sc_trainer_decision *d = &t->decision;
+    const sc_event_step event = {
+        .step = d->step,
+        .loss = d->loss,
+        .grad_norm = d->grad_norm,
+        .lr = d->lr,
+        .tokens = d->tokens,
         .step_seconds = seconds,
         .n_stages = t->S,
         .stages = t->stage_events,
     };
     sc_trainer_check_event(sc_event_log_step(t->events, &event));
-    sc_progress_step step = {
-        .step = item->step,
-        .loss = verdict->loss,
-        .grad_norm = verdict->grad_norm,
-        .lr = lr,
+    const sc_progress_step step = {
+        .step = d->step,
+        .loss = d->loss,
+        .grad_norm = d->grad_norm,
+        .lr = d->lr,
         .step_seconds = seconds,
-        .tokens = event.tokens,
+        .tokens = d->tokens,
         .busy = t->busy,
     };
     sc_progress_step_done(t->progress, &step);
+    t->decision.step = 0;
+}
+
+static double seconds_since_commit(sc_trainer *t)
+{
+    uint64_t now = sc_clock_ns(&t->clock);
+    double seconds = (double)(now - t->commit_ns) * 1e-9;
+    t->commit_ns = now;
+    return seconds;
+}
+
+/* The step is applied everywhere. */
+static void commit(sc_trainer *t, const sc_step_item *item)
+{
+    sc_run_state_commit(t->state, (uint64_t)item->step);
+    t->committed = item->step;
+    t->step_seconds = seconds_since_commit(t);
+    sc_roster_measure(sc_cluster_roster(t->cluster), t->step_seconds);
+    tell_step(t, t->step_seconds);
+}
+
+void sc_trainer_loaded(sc_trainer *t)
+{
+    t->committed = (int64_t)sc_run_state_committed(t->state);
+    if (t->evaluated > t->committed)
+        t->evaluated = 0;
+    if (t->decision.step != 0 && t->decision.step == t->committed)
+        tell_step(t, seconds_since_commit(t)); /* a loss came between the verdict and the last answer to it */
+    t->decision.step = 0;
 }
 
 static void take_times(sc_trainer *t, const sc_step_result *result)
@@ -90,6 +122,7 @@ static void take_times(sc_trainer *t, const sc_step_result *result)
         double computed = times->forward_seconds + times->backward_seconds;
         t->busy[i] = times->step_seconds > 0 ? computed / times->step_seconds : 0;
     }
+    sc_trainer_count(t, result);
 }
 
 /* A checkpoint on the way is streamed over a quarter of the time to the next: its cost is spread thin, and it is there in
@@ -99,15 +132,78 @@ static double spread_of_saves(const sc_trainer *t)
     return 0.25 * (double)t->config->checkpoint.every * t->step_seconds;
 }
 
-/* Begins a checkpoint of the state after `step`, whose ApplyStep has been sent. */
-static sc_status save(sc_trainer *t, int64_t step, double spread_seconds)
+/* --- snapshots ------------------------------------------------------------------------------------------------------ */
+
+static void on_deposit(void *context, int rank, uint64_t step, bool arrived)
+{
+    sc_trainer *t = context;
+    sc_run_state_deposited(t->state, rank, step, arrived);
+}
+
+static void on_snapshot(void *context, int rank, uint64_t step)
+{
+    sc_trainer *t = context;
+    const sc_run_snapshot *s = NULL;
+    for (uint64_t i = t->n_snapshots; i > 0 && i + SC_TRAINER_SNAPSHOTS > t->n_snapshots && !s; i--)
+        if (t->snapshots[(i - 1) % SC_TRAINER_SNAPSHOTS].step == step)
+            s = &t->snapshots[(i - 1) % SC_TRAINER_SNAPSHOTS];
+    t->n_made++;
+    sc_saver_snapshotted(t->saver, step);
+    if (!s)
+        return;
+    sc_run_state_snapshotted(t->state, rank, s);
+    if (s->is_point) /* an error is the cluster's own, which keeps it */
+        (void)sc_cluster_deposit(t->cluster, rank, step, on_deposit, t);
+}
+
+sc_status sc_trainer_snapshot(sc_trainer *t, bool as_point)
+{
+    sc_run_snapshot *s = &t->snapshots[t->n_snapshots++ % SC_TRAINER_SNAPSHOTS];
+    sc_run_state_snapshot(t->state, sc_saver_step(t->saver), as_point, s);
+    return sc_cluster_snapshot(t->cluster, s->step, s->keep_steps, s->n_keep_steps, s->log_from, on_snapshot, t);
+}
+
+/* Begins a checkpoint of the state after `step`, whose snapshot comes next. Whether it has begun. */
+static sc_status begin_save(sc_trainer *t, int64_t step, double spread_seconds, bool *begun)
 {
     sc_manifest manifest;
+    bool was_busy = sc_saver_is_busy(t->saver);
     SC_TRY(sc_resume_describe(&t->identity, t->plans[SC_PLAN_OF_STEPS], step, &manifest));
     sc_status status = sc_saver_begin(t->saver, &t->assignment, &manifest, spread_seconds);
     sc_manifest_clear(&manifest);
+    *begun = !was_busy && sc_saver_is_busy(t->saver);
     return status;
 }
+
+static bool is_multiple(int64_t step, int64_t every)
+{
+    return every > 0 && step % every == 0;
+}
+
+/* What is to be kept of the state after `step`, whose ApplyStep has been sent: a snapshot comes before the next step in every
+ * worker's queue. */
+static sc_status keep_state(sc_trainer *t, int64_t step)
+{
+    bool point = t->wants_point || sc_run_state_point_due(t->state, (uint64_t)step), saving = false;
+    if (is_multiple(step, t->config->checkpoint.every))
+        SC_TRY(begin_save(t, step, spread_of_saves(t), &saving));
+    if (!point && !saving)
+        return SC_OK;
+    t->wants_point = false;
+    return sc_trainer_snapshot(t, t->config->recovery.peer_every > 0);
+}
+
+/* Whether other workers are to serve from the end of this step on. They grow at a point or a checkpoint, when none is being
+ * written. */
+static bool workers_change(const sc_trainer *t, int64_t step, bool *may_grow)
+{
+    int64_t peer_every = t->config->recovery.peer_every, every = t->config->checkpoint.every;
+    *may_grow = (is_multiple(step, peer_every) || is_multiple(step, every) || (peer_every == 0 && every == 0)) &&
+                !sc_saver_is_busy(t->saver);
+    return sc_run_state_should_rearrange(t->state, *may_grow);
+}
+
+/* --- steps and evaluations ------------------------------------------------------------------------------------------- */
 
 /* Takes the votes of a training step, gives the verdict, and starts `next` (NULL: none) right behind it. */
 static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_step_item *next)
@@ -119,14 +215,22 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
                            &verdict));
     take_times(t, result);
     double lr = sc_lr_at(t->config, item->step);
+    const sc_decided_step decided = {
+        .step = (uint64_t)item->step,
+        .sequence = item->sequence,
+        .n_targets = n_targets(t, item),
+        .grad_scale = verdict.grad_scale,
+        .learning_rate = (float)lr,
+    };
+    sc_run_state_decide(t->state, &decided);
+    t->decision = (sc_trainer_decision){item->step, verdict.loss, verdict.grad_norm, lr, (int64_t)decided.n_targets};
     SC_TRY(sc_cluster_apply(t->cluster, item->sequence, verdict.grad_scale, (float)lr));
-    if (next && t->config->checkpoint.every > 0 && item->step % t->config->checkpoint.every == 0)
-        SC_TRY(save(t, item->step,
-                    spread_of_saves(t))); /* a snapshot comes before the next step in every worker's queue */
-    if (next)
+    if (next) {
+        SC_TRY(keep_state(t, item->step));
         SC_TRY(start_item(t, next));
+    }
     SC_TRY(sc_cluster_wait_applied(t->cluster, item->sequence));
-    commit(t, item, &verdict, lr);
+    commit(t, item);
     return SC_OK;
 }
 
@@ -141,34 +245,39 @@ static sc_status finish_eval_run(sc_trainer *t, const sc_step_item *item)
         loss = t->eval_sum / t->batches.eval_runs; /* the runs are of equal size */
         sc_trainer_check_event(sc_event_log_eval(t->events, item->step, loss));
         sc_progress_eval(t->progress, item->step, loss);
+        t->evaluated = item->step;
         t->commit_ns = sc_clock_ns(&t->clock); /* an evaluation's time is not the next step's */
     }
     return SC_OK;
 }
 
-/* The checkpoint of a run's end, or of its being stopped. */
-static sc_status save_last(sc_trainer *t)
+sc_status sc_trainer_save_last(sc_trainer *t, bool in_any_case)
 {
+    bool begun = false;
     SC_TRY(sc_saver_wait(t->saver));
-    if (!t->config->checkpoint.at_end || t->saved == t->committed)
+    if ((!t->config->checkpoint.at_end && !in_any_case) || t->saved == t->committed)
         return SC_OK;
-    SC_TRY(save(t, t->committed, 0));
+    SC_TRY(begin_save(t, t->committed, 0, &begun));
+    if (begun)
+        SC_TRY(sc_trainer_snapshot(t, false));
     return sc_saver_wait(t->saver);
 }
 
-sc_status sc_trainer_train(sc_trainer *t)
+sc_status sc_trainer_train(sc_trainer *t, bool *done)
 {
     sc_step_sequence sequence = {
         .first_step = t->committed + 1,
         .steps = t->config->train.steps,
         .eval_every = t->config->train.eval_every,
         .eval_runs = t->batches.eval_runs,
+        .evaluated_step = t->evaluated,
         .first_sequence = t->next_sequence,
     };
     sc_step_item item, next, ahead; /* running; started or about to be; whose micro-batches are already on their way */
     bool have_next;
-    if (!sc_step_sequence_first(&sequence, &item))
-        return SC_OK;
+    *done = true;
+    if (sc_cluster_stop_requested(t->cluster) || !sc_step_sequence_first(&sequence, &item))
+        return sc_trainer_save_last(t, false);
     t->commit_ns = sc_clock_ns(&t->clock);
     SC_TRY(send_data(t, &item));
     SC_TRY(start_item(t, &item));
@@ -177,16 +286,23 @@ sc_status sc_trainer_train(sc_trainer *t)
     if (have_next)
         SC_TRY(send_data(t, &next));
     for (;;) {
-        bool stop = sc_cluster_stop_requested(t->cluster);
+        bool stop = sc_cluster_stop_requested(t->cluster), may_grow = false, change = false;
         if (item.eval) {
             if (have_next && !stop)
                 SC_TRY(start_item(t, &next)); /* forward-only: nothing to wait for */
             SC_TRY(finish_eval_run(t, &item));
         } else {
-            SC_TRY(finish_step(t, &item, have_next && !stop ? &next : NULL));
+            change = have_next && !stop && workers_change(t, item.step, &may_grow);
+            SC_TRY(finish_step(t, &item, have_next && !stop && !change ? &next : NULL));
         }
         if (!have_next || stop)
-            return save_last(t);
+            return sc_trainer_save_last(t, false);
+        if (change && sc_trainer_rearrange(t, may_grow)) {
+            *done = false;
+            return SC_OK;
+        }
+        if (change) /* the reason is gone meanwhile */
+            SC_TRY(start_item(t, &next));
         ahead = next;
         have_next = sc_step_sequence_next(&sequence, &ahead);
         if (have_next)

@@ -25,6 +25,7 @@ typedef struct sc_config {
     struct {
         char *dir; /* relative to the working directory, as run.dir is an output of the command */
         int64_t seed;
+        int64_t grace_ms; /* from a stop that was asked for to the end */
     } run;
     struct {
         int family; /* sc_family */
@@ -65,10 +66,17 @@ typedef struct sc_config {
     } checkpoint;
     struct {
         int64_t max_attempts; /* losses of workers in a row without a step in between */
+        int64_t peer_every;   /* steps between points in the workers' memories; 0: none */
+        bool log_messages;    /* a lost stage alone is run again, from its neighbours' logs */
+        int64_t log_mb;       /* budget of a worker's message log */
+        int64_t wait_ms;      /* for a lost worker's successor, before fewer go on */
+        double hang_steps;    /* a worker that does not move for so many median steps, and for hang_ms, is lost */
+        int64_t hang_ms;
     } recovery;
     struct {
         int64_t join_ms;        /* `serve`/`train`: how long to wait for all workers; 0 for ever */
         int64_t lease_ms;       /* a worker silent for so long is lost */
+        int64_t reconnect_ms;   /* a worker whose connection is gone for so long is lost */
         int64_t call_ms;        /* deadline of a control call */
         int64_t resend_ms;      /* a receiver that waits longer asks again */
         int64_t max_message_mb; /* larger messages are refused */

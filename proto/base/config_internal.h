@@ -4,7 +4,7 @@
 
 #include "proto/base/config.h"
 
-enum { SC_CONFIG_N_KEYS = 50, SC_CONFIG_N_SECTIONS = 9 };
+enum { SC_CONFIG_N_KEYS = 58, SC_CONFIG_N_SECTIONS = 9 };
 
 typedef enum sc_key_type {
     SC_KEY_INT,          /* int64_t */

@@ -3,18 +3,15 @@
 write_config
 steps=(--set train.steps=600 --set checkpoint.every=20 --set train.eval_every=200)
 expect 0 stagecoach train config.yaml "${steps[@]}" --workers 1 --run-dir calm
-last_pid() { # of worker $2 in run $1
-  grep "\"worker_joined\".*\"worker\":$2," "$1/events.jsonl" | tail -1 | sed 's/.*"name":"[^":]*:\([0-9]*\)".*/\1/'
-}
 
 stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir stormy >out 2>err &
 train=$!
-generation=1
+n=0
 for round in "30 0" "130 3" "230 1" "330 2"; do
   read -r step worker <<<"$round"
   wait_for stormy/events.jsonl "\"event\":\"step\".*\"step\":$step,"
   kill -9 "$(last_pid stormy "$worker")"
-  wait_for stormy/events.jsonl "\"event\":\"recovery\".*\"generation\":$((++generation)),"
+  wait_for_lines $((++n)) stormy/events.jsonl '"event":"recovery"'
 done
 wait $train || { cat out err >&2; fail "train did not survive"; }
 same_bits calm stormy
@@ -33,7 +30,7 @@ start_worker; start_worker
 wait_for served/events.jsonl '"event":"step".*"step":50,'
 kill -9 "$(last_pid served 0)"
 start_worker
-wait_for served/events.jsonl '"event":"recovery".*"generation":2,'
+wait_for served/events.jsonl '"event":"recovery"'
 frozen=$(last_pid served 1)
 kill -STOP "$frozen"
 wait_for served/events.jsonl '"event":"worker_lost".*"worker":1,.*silent'
@@ -45,11 +42,11 @@ same_bits calm served
 stagecoach train config.yaml --set model.layers=6 --set model.heads=8 --set model.hidden=256 --set train.steps=1000000 \
   --set train.eval_every=0 --set checkpoint.every=1 --workers 5 --threads 1 --run-dir streaming >out 2>err &
 train=$!
-for generation in $(seq 2 11); do
-  wait_for streaming/events.jsonl "\"event\":\"step\".*\"step\":$((4 * generation)),"
+for n in $(seq 1 10); do
+  wait_for streaming/events.jsonl "\"event\":\"step\".*\"step\":$((4 * n + 4)),"
   kill -0 $train 2>/dev/null || break
-  kill -9 "$(last_pid streaming $((generation % 5)))"
-  wait_for streaming/events.jsonl "\"event\":\"recovery\".*\"generation\":$generation,"
+  kill -9 "$(last_pid streaming $((n % 5)))"
+  wait_for_lines $n streaming/events.jsonl '"event":"recovery"'
 done
 kill -TERM $train
 wait $train || { cat out err >&2; fail "train did not survive losses while it saved"; }
@@ -61,7 +58,7 @@ stagecoach train config.yaml --set train.steps=100000000 --set checkpoint.every=
 train=$!
 wait_for frozen/events.jsonl '"event":"step".*"step":30,'
 kill -STOP "$(last_pid frozen 1)"
-wait_for frozen/events.jsonl '"event":"recovery".*"generation":2,'
+wait_for frozen/events.jsonl '"event":"recovery"'
 says out 'worker 1' 'silent'
 kill -STOP $train
 sleep 2.5
@@ -101,7 +98,8 @@ wait $train || { cat out err >&2; fail "train did not survive losses while state
 expect 0 stagecoach verify unlucky
 
 # A worker that cannot stay is given up after recovery.max_attempts.
-stagecoach train config.yaml --set train.steps=1000000 --set recovery.max_attempts=1 --set checkpoint.every=0 --workers 2 \
+stagecoach train config.yaml --set train.steps=1000000 --set recovery.max_attempts=1 --set recovery.peer_every=0 \
+  --set checkpoint.every=0 --workers 2 \
   --run-dir hopeless >out 2>err &
 train=$!
 wait_for hopeless/events.jsonl '"event":"step".*"step":2,'

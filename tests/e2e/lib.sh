@@ -75,6 +75,18 @@ wait_for() {
   timeout 120 grep -qm1 -E -- "$pattern" <(tail -n +1 -F "$file" 2>/dev/null) || fail "no line matching $pattern came in $file"
 }
 
+# wait_for_lines N FILE PATTERN: until so many lines match.
+wait_for_lines() {
+  local n=$1 file=$2 pattern=$3
+  timeout 120 grep -m"$n" -E -- "$pattern" <(tail -n +1 -F "$file" 2>/dev/null) | [ "$(wc -l)" -eq "$n" ] ||
+    fail "no $n lines matching $pattern came in $file"
+}
+
+# last_pid RUN RANK: the process that serves, or served last, under this rank.
+last_pid() {
+  grep "\"worker_joined\".*\"worker\":$2," "$1/events.jsonl" | tail -1 | sed 's/.*"name":"[^":]*:\([0-9]*\)".*/\1/'
+}
+
 # Passes if none of these pids is a running process within ten seconds.
 all_gone() {
   local pid

@@ -318,7 +318,7 @@ static void a_wrong_set_is_named(void **state)
     (void)state;
     assert_string_equal(refused_with(DATA, "wire.leese_ms=5"),
                         "--set wire.leese_ms=5: wire.leese_ms: unknown key (did you mean wire.lease_ms?); allowed in "
-                        "wire: join_ms, lease_ms, call_ms, resend_ms, max_message_mb, keys, shared_memory");
+                        "wire: join_ms, lease_ms, reconnect_ms, call_ms, resend_ms, max_message_mb, keys, shared_memory");
     assert_string_equal(refused_with(DATA, "train.steps=1e3"),
                         "--set train.steps=1e3: train.steps: '1e3' is not an integer; allowed: an integer from 1 to "
                         "1000000000");

@@ -185,13 +185,30 @@ static void the_other_events_carry_their_fields(void **state)
                               .first_step = 1};
     assert_int_equal(sc_event_log_run_started(log, &run), SC_OK);
     assert_int_equal(sc_event_log_worker_joined(log, 2, "host:1", "cpu", 4, 9), SC_OK);
-    assert_int_equal(sc_event_log_worker_lost(log, 2, "h\xFF\n", "killed by signal 9", 10), SC_OK);
-    assert_int_equal(sc_event_log_run_finished(log, 7, SC_UNAVAILABLE, "worker 2 is gone", 1.5), SC_OK);
+    assert_int_equal(sc_event_log_worker_lost(log, 2, "h\xFF\n", "killed by signal 9", 0.25, 10), SC_OK);
+    assert_int_equal(sc_event_log_run_finished(log, 7, SC_UNAVAILABLE, "worker 2 is gone", 1.5,
+                                               &(sc_event_messages){1, 2, 3, 4}),
+                     SC_OK);
+    assert_int_equal(sc_event_log_worker_spare(log, "host:2", "cpu", 1), SC_OK);
+    assert_int_equal(sc_event_log_worker_lost(log, -1, "host:2", "left", 0, 10), SC_OK);
+    assert_int_equal(sc_event_log_worker_drain(log, 1, "host:3", "SIGTERM"), SC_OK);
+    const sc_event_recovery recovery = {.cause = "loss",
+                                        .level = "replay",
+                                        .step = 6,
+                                        .steps_lost = 0,
+                                        .steps_replayed = 4,
+                                        .workers = 3,
+                                        .generation = 11,
+                                        .detect_seconds = 0.25,
+                                        .replace_seconds = 0.5,
+                                        .load_seconds = 1,
+                                        .replay_seconds = 2};
+    assert_int_equal(sc_event_log_recovery(log, &recovery), SC_OK);
     sc_event_log_close(&log);
     sc_config_destroy(&config);
 
     read_lines("events.jsonl");
-    assert_int_equal(n_lines, 4);
+    assert_int_equal(n_lines, 8);
     assert_string_equal(json_string_value(json_object_get(lines[0], "config")), "run \"x\".yaml");
     assert_string_equal(json_string_value(json_object_get(lines[0], "schedule")), "1f1b");
     assert_string_equal(json_string_value(json_object_get(lines[0], "version")), SC_VERSION);
@@ -201,7 +218,14 @@ static void the_other_events_carry_their_fields(void **state)
     assert_string_equal(json_string_value(json_object_get(lines[2], "name")), "h\xEF\xBF\xBD\n");
     assert_string_equal(json_string_value(json_object_get(lines[2], "reason")), "killed by signal 9");
     assert_string_equal(json_string_value(json_object_get(lines[3], "status")), "UNAVAILABLE");
-    assert_true(real(3, "seconds") == 1.5);
+    assert_true(real(3, "seconds") == 1.5 && real(2, "detect_seconds") == 0.25);
+    const json_t *messages = json_object_get(lines[3], "messages");
+    static const char *const kinds[] = {"stale", "duplicate", "resent", "rejected"};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(json_integer_value(json_object_get(messages, kinds[i])), i + 1);
+    assert_true(json_is_null(json_object_get(lines[5], "worker")) && real(6, "worker") == 1);
+    assert_string_equal(json_string_value(json_object_get(lines[7], "level")), "replay");
+    assert_true(real(7, "steps_replayed") == 4 && real(7, "replay_seconds") == 2 && real(7, "workers") == 3);
 }
 
 static void errors_are_told(void **state)

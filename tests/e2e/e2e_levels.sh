@@ -1,0 +1,95 @@
+# Each way back to a step that all stages can reach, one after the other: it is taken, and the bits are the same.
+. "$(dirname "$0")/lib.sh" "$@"
+write_config
+steps=(--set train.steps=700 --set train.eval_every=350 --set checkpoint.every=0)
+expect 0 stagecoach train config.yaml "${steps[@]}" --workers 1 --run-dir calm
+
+# recovered RUN PATTERN: whether a recovery of the run was like this.
+recovered() {
+  grep -qE "\"event\":\"recovery\".*$2" "$1/events.jsonl" ||
+    { grep '"recovery"' "$1/events.jsonl" >&2 || :; fail "no recovery of $1 was like $2"; }
+}
+at_step() { wait_for "$1/events.jsonl" "\"event\":\"step\".*\"step\":$2,"; }
+ended() { # RUN PID
+  wait "$2" || { cat "$1.out" >&2; fail "$1 did not survive"; }
+  same_bits calm "$1"
+}
+
+# With logs a lost stage runs its steps again alone; without, all go back to the point; without points, to the checkpoint.
+storm() { # RUN OPTIONS...
+  local run=$1 n=0 round
+  shift
+  stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir "$run" "$@" >"$run.out" 2>&1 &
+  local train=$!
+  for round in "25 0" "125 3" "225 1" "325 2"; do
+    at_step "$run" "${round% *}"
+    kill -9 "$(last_pid "$run" "${round#* }")"
+    wait_for_lines $((++n)) "$run/events.jsonl" '"event":"recovery"'
+  done
+  ended "$run" $train
+}
+storm replayed
+recovered replayed '"level":"replay".*"steps_lost":0,'
+says replayed.out 'from the workers'\'' memories' '0 steps are repeated'
+storm restored --set recovery.log_messages=false
+recovered restored '"level":"memory"'
+storm loaded --set recovery.peer_every=0 --set checkpoint.every=10
+recovered loaded '"level":"disk"'
+! grep -q '"level":"memory"' loaded/events.jsonl || fail "points were made without recovery.peer_every"
+says loaded.out 'from the newest checkpoint'
+
+# Two neighbours at once, logs or not; and all but one.
+stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir both --set checkpoint.every=50 >both.out 2>&1 &
+train=$!
+at_step both 120
+kill -9 "$(last_pid both 1)" "$(last_pid both 2)"
+wait_for_lines 1 both/events.jsonl '"event":"recovery"'
+at_step both 320
+kill -9 "$(last_pid both 0)" "$(last_pid both 1)" "$(last_pid both 3)"
+ended both $train
+
+# `serve`: nobody comes in a lost worker's place, so three share the model; when a fourth comes, it is four again, with no step
+# repeated; one that is asked to go hands over, with no step repeated either.
+endless=("${steps[@]}" --set train.steps=1000000 --set train.lr_schedule=constant --set train.eval_every=0)
+start_worker() { stagecoach-worker --coordinator "$endpoint" --threads 1 2>>worker.err & }
+stagecoach serve config.yaml "${endless[@]}" --workers 4 --listen 'tcp://127.0.0.1:*' \
+  --set recovery.wait_ms=200 --run-dir shrunk >shrunk.out 2>&1 &
+serve=$!
+wait_for shrunk.out 'waiting for 4 workers'
+endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' shrunk.out | head -1)
+start_worker; start_worker; start_worker; start_worker
+at_step shrunk 40
+kill -9 "$(last_pid shrunk 2)"
+wait_for shrunk/events.jsonl '"event":"recovery".*"level":"memory".*"workers":3,'
+start_worker
+wait_for shrunk/events.jsonl '"event":"recovery".*"cause":"growth".*"steps_lost":0,.*"workers":4,'
+leaver=$(last_pid shrunk 1)
+kill -TERM "$leaver"
+wait_for shrunk/events.jsonl '"event":"recovery".*"cause":"drain".*"steps_lost":0,.*"workers":3,'
+all_gone "$leaver"
+kill -TERM $serve
+wait $serve || { cat shrunk.out worker.err >&2; fail "serve did not stop in order"; }
+[ "$(grep -c '"event":"worker_lost"' shrunk/events.jsonl)" -eq 1 ] || fail "one loss was expected: the leaver is none"
+last=$(grep -oE 'stopped after step [0-9]+' shrunk.out | grep -oE '[0-9]+')
+expect 0 stagecoach train config.yaml "${endless[@]}" --set train.steps="$last" --workers 1 --run-dir straight
+same_bits straight shrunk
+
+# A coordinator that is killed and started again goes on from what its workers hold, with no checkpoint anywhere.
+serve() {
+  stagecoach serve config.yaml "${endless[@]}" --workers 3 --listen "$1" --run-dir reborn >>reborn.out 2>&1 &
+  serve=$!
+}
+serve 'tcp://127.0.0.1:*'
+wait_for reborn.out 'waiting for 3 workers'
+endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' reborn.out | head -1)
+start_worker; start_worker; start_worker
+at_step reborn 35
+kill -9 $serve
+serve "$endpoint"
+wait_for reborn.out 'going on after step [1-9][0-9]*, from the workers'
+at_step reborn 150
+kill -TERM $serve
+wait $serve || { cat reborn.out worker.err >&2; fail "the second coordinator did not stop in order"; }
+last=$(grep -oE 'stopped after step [0-9]+' reborn.out | grep -oE '[0-9]+')
+expect 0 stagecoach train config.yaml "${endless[@]}" --set train.steps="$last" --workers 1 --run-dir straight2
+same_bits straight2 reborn
