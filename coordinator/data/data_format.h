@@ -14,6 +14,7 @@
 #define SC_DATA_FORMAT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 typedef enum sc_data_format {
     SC_DATA_TEXT_LABEL,
@@ -33,5 +34,9 @@ typedef struct sc_data_columns {
 } sc_data_columns;
 
 sc_data_columns sc_data_columns_defaults(void);
+
+/* Whether item i of n is one of the round (n * share) that a split by seed sets aside: each item with the same probability,
+ * always the same ones. 0 <= share <= 1. */
+bool sc_data_split_takes(uint64_t seed, uint64_t n, double share, uint64_t i);
 
 #endif

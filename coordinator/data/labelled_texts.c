@@ -250,3 +250,21 @@ sc_status sc_labelled_texts_check(const sc_labelled_texts *self, const sc_labels
     free(seen);
     return status;
 }
+
+sc_status sc_labelled_texts_split(sc_labelled_texts *self, uint64_t seed, double share, sc_labelled_texts *out)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < self->n; i++) /* first all that can fail */
+        if (sc_data_split_takes(seed, self->n, share, i)) {
+            sc_labelled_text item = self->items[i];
+            SC_TRY(reserve(out, item.n_text + item.n_pair + 1));
+            item.text = copy(out, self->bytes + item.text, item.n_text);
+            item.pair = copy(out, self->bytes + item.pair, item.n_pair);
+            out->items[out->n++] = item;
+        }
+    for (size_t i = 0; i < self->n; i++)
+        if (!sc_data_split_takes(seed, self->n, share, i))
+            self->items[kept++] = self->items[i];
+    self->n = kept;
+    return SC_OK;
+}

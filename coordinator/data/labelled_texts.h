@@ -38,6 +38,10 @@ sc_status sc_labelled_texts_sort(sc_labelled_texts *self, sc_labels *labels);
 /* That each label has a text. `name` is what the message calls the data. Errors: SC_INVALID, SC_RESOURCE_EXHAUSTED. */
 sc_status sc_labelled_texts_check(const sc_labelled_texts *self, const sc_labels *labels, const char *name);
 
+/* Moves a share of the texts to `out`, which is empty, by seed (sc_data_split_takes); the order stays. Errors:
+ * SC_RESOURCE_EXHAUSTED. */
+sc_status sc_labelled_texts_split(sc_labelled_texts *self, uint64_t seed, double share, sc_labelled_texts *out);
+
 /* For those who read rows: copies the texts (n_pair 0: no pair). The message of an error lacks file and line. */
 sc_status sc_labelled_texts_add(sc_labelled_texts *self, const char *text, size_t n_text, const char *pair,
                                 size_t n_pair, const char *label, size_t n_label, uint64_t line, sc_labels *labels,

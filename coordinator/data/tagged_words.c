@@ -235,3 +235,28 @@ sc_status sc_tagged_words_sort(sc_tagged_words *self, sc_labels *labels)
     free(renumber);
     return status;
 }
+
+static sc_status copy_sentence(const sc_tagged_words *self, const sc_tagged_sentence *sentence, sc_tagged_words *out)
+{
+    for (size_t i = 0; i < sentence->n; i++) {
+        const sc_tagged_word *word = &self->words[sentence->first + i];
+        const column text = {self->bytes + word->text, word->n_text};
+        SC_TRY(add_word(out, text, word->tag, i == 0, sentence->line));
+    }
+    return SC_OK;
+}
+
+sc_status sc_tagged_words_split(sc_tagged_words *self, uint64_t seed, double share, sc_tagged_words *out)
+{
+    sc_tagged_words rest = {0};
+    sc_status status = SC_OK;
+    for (size_t i = 0; i < self->n && status == SC_OK; i++)
+        status = copy_sentence(self, &self->sentences[i], sc_data_split_takes(seed, self->n, share, i) ? out : &rest);
+    if (status != SC_OK) {
+        sc_tagged_words_clear(&rest);
+        return status;
+    }
+    sc_tagged_words_clear(self);
+    *self = rest;
+    return SC_OK;
+}

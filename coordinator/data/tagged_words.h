@@ -41,4 +41,8 @@ void sc_tagged_words_clear(sc_tagged_words *self);
 /* Sorts the labels and gives the words their new numbers. Errors: SC_RESOURCE_EXHAUSTED. */
 sc_status sc_tagged_words_sort(sc_tagged_words *self, sc_labels *labels);
 
+/* Moves a share of the sentences to `out`, which is empty, by seed (sc_data_split_takes); the order stays. Errors:
+ * SC_RESOURCE_EXHAUSTED. */
+sc_status sc_tagged_words_split(sc_tagged_words *self, uint64_t seed, double share, sc_tagged_words *out);
+
 #endif

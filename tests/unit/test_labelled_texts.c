@@ -6,6 +6,8 @@
 
 #include "coordinator/data/labelled_texts.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static sc_labelled_texts texts;
@@ -124,6 +126,39 @@ static void labels_are_those_of_the_training_data(void **state)
     assert_non_null(strstr(sc_status_message(), "train: no text has the label 'z'"));
 }
 
+static void a_split_by_seed_takes_a_share(void **state)
+{
+    (void)state;
+    char bytes[1000];
+    size_t used = 0;
+    for (int i = 0; i < 101; i++)
+        used += (size_t)sprintf(bytes + used, "t%d\tx\n", i);
+    read_good(bytes, SC_DATA_TEXT_LABEL);
+    sc_labelled_texts dev = {0}, again = {0};
+    bool seen[101] = {0};
+    assert_int_equal(sc_labelled_texts_split(&texts, 3, 0.2, &dev), SC_OK);
+    assert_int_equal(dev.n, 20);
+    assert_int_equal(texts.n, 81);
+    for (int part = 0; part < 2; part++) {
+        const sc_labelled_texts *all = part ? &dev : &texts;
+        for (size_t i = 0; i < all->n; i++) {
+            const int number = atoi(all->bytes + all->items[i].text + 1);
+            assert_false(seen[number]);
+            assert_int_equal(all->items[i].line, number + 1);
+            seen[number] = true;
+        }
+    }
+    clear(NULL);
+    read_good(bytes, SC_DATA_TEXT_LABEL);
+    assert_int_equal(sc_labelled_texts_split(&texts, 3, 0.2, &again), SC_OK);
+    for (size_t i = 0; i < dev.n; i++)
+        assert_int_equal(dev.items[i].line, again.items[i].line);
+    sc_labelled_texts_clear(&again);
+    assert_int_equal(sc_labelled_texts_split(&texts, 3, 0, &again), SC_OK);
+    assert_int_equal(again.n, 0);
+    sc_labelled_texts_clear(&dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -131,6 +166,7 @@ int main(void)
         cmocka_unit_test_teardown(comma_separated_values, clear),
         cmocka_unit_test_teardown(json_lines, clear),
         cmocka_unit_test_teardown(labels_are_those_of_the_training_data, clear),
+        cmocka_unit_test_teardown(a_split_by_seed_takes_a_share, clear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,6 +105,31 @@ static void mistakes_are_named_by_line(void **state)
     }
 }
 
+static void a_split_by_seed_moves_whole_sentences(void **state)
+{
+    (void)state;
+    assert_int_equal(read_columns("a O\nb B-X\n\nc O\n\nd O\ne B-X\n\nf O\n", sc_data_columns_defaults(), false),
+                     SC_OK);
+    sc_tagged_words dev = {0};
+    assert_int_equal(sc_tagged_words_split(&words, 1, 0.5, &dev), SC_OK);
+    assert_int_equal(dev.n, 2);
+    assert_int_equal(words.n, 2);
+    assert_int_equal(dev.n_words + words.n_words, 6);
+    const sc_tagged_words first = words;
+    words = dev;
+    char joined[8] = "";
+    for (size_t i = 0; i < first.n_words; i++)
+        strncat(joined, first.bytes + first.words[i].text, 1);
+    for (size_t i = 0; i < dev.n_words; i++)
+        strncat(joined, dev.bytes + dev.words[i].text, 1);
+    for (const char *c = "abcdef"; *c; c++)
+        assert_non_null(strchr(joined, *c));
+    assert_int_equal((strchr(joined, 'b') - strchr(joined, 'a')), 1);
+    assert_int_equal((strchr(joined, 'e') - strchr(joined, 'd')), 1);
+    dev = first;
+    sc_tagged_words_clear(&dev);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -112,6 +137,7 @@ int main(void)
         cmocka_unit_test_teardown(iob1_becomes_iob2, clear),
         cmocka_unit_test_teardown(tags_are_those_of_the_training_data, clear),
         cmocka_unit_test_teardown(mistakes_are_named_by_line, clear),
+        cmocka_unit_test_teardown(a_split_by_seed_moves_whole_sentences, clear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
