@@ -40,16 +40,15 @@ void sc_certificate_wipe(sc_certificate *self)
 
 /* ---- reading ------------------------------------------------------------------------------------------------------- */
 
-/* The whole file, with an end. *mode is its permissions. */
-static sc_status read_file(const char *path, char *text, mode_t *mode)
+/* The whole file, with an end. */
+static sc_status read_file(const char *path, char *text, struct stat *info)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return SC_FAIL(errno == ENOENT ? SC_NOT_FOUND : SC_PERMISSION_DENIED, "%s: %s", path, strerror(errno));
-    struct stat info;
     size_t used = 0;
     ssize_t n = -1;
-    bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+    bool regular = fstat(fd, info) == 0 && S_ISREG(info->st_mode);
     while (regular && used < SC_KEY_FILE_BYTES && (n = read(fd, text + used, SC_KEY_FILE_BYTES - used)) > 0)
         used += (size_t)n;
     int error = errno;
@@ -61,7 +60,6 @@ static sc_status read_file(const char *path, char *text, mode_t *mode)
     if (used == SC_KEY_FILE_BYTES || memchr(text, '\0', used))
         return SC_FAIL(SC_INVALID, "%s is not a file of keys", path);
     text[used] = '\0';
-    *mode = info.st_mode & 07777;
     return SC_OK;
 }
 
@@ -166,17 +164,25 @@ sc_status sc_certificate_parse(const char *path, char *text, sc_certificate *out
     return SC_OK;
 }
 
+/* A file of root's may be read by a group: it is how secrets reach a user who is not root and cannot own them, as in
+ * Kubernetes. libpq has the same rule. */
+static bool others_can_read(const struct stat *info)
+{
+    bool given_by_root = info->st_uid == 0 && geteuid() != 0;
+    return (info->st_mode & (given_by_root ? 037 : 077)) != 0;
+}
+
 sc_status sc_certificate_load(const char *path, sc_certificate *out)
 {
     char text[SC_KEY_FILE_BYTES];
-    mode_t mode = 0;
+    struct stat info = {0};
     *out = (sc_certificate){0};
-    SC_TRY(read_file(path, text, &mode));
+    SC_TRY(read_file(path, text, &info));
     sc_status status = sc_certificate_parse(path, text, out);
     explicit_bzero(text, sizeof text);
-    if (status == SC_OK && out->secret_key[0] && (mode & 077) != 0)
+    if (status == SC_OK && out->secret_key[0] && others_can_read(&info))
         status = SC_FAIL(SC_PERMISSION_DENIED, "%s holds a secret key and others can read it (mode %04o): chmod 600 %s",
-                         path, (unsigned)mode, path);
+                         path, (unsigned)(info.st_mode & 07777), path);
     if (status != SC_OK)
         explicit_bzero(out, sizeof *out);
     return status;

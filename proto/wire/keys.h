@@ -54,7 +54,8 @@ bool sc_keys_is_key(const char *text);
 /* A new pair. Errors: SC_UNIMPLEMENTED (a libzmq without CURVE). */
 sc_status sc_certificate_generate(const char *name, sc_certificate *out);
 /* Reads a file, strictly. Errors, naming file and line: SC_NOT_FOUND, SC_INVALID (not of the form above, a secret key that
- * does not belong to the public one), SC_PERMISSION_DENIED (not readable; a secret key that others can read). */
+ * does not belong to the public one), SC_PERMISSION_DENIED (not readable; a secret key that others can read,
+ * which the group of a file of root's may). */
 sc_status sc_certificate_load(const char *path, sc_certificate *out);
 /* The same from memory, as if the file were called `path`, whoever may read it; safe on any text, which is changed. */
 sc_status sc_certificate_parse(const char *path, char *text, sc_certificate *out);

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "proto/wire/endpoint.h"
 #include "proto/wire/keys.h"
@@ -71,6 +73,40 @@ static void a_secret_that_others_can_read_is_refused(void **state)
     }
     assert_int_equal(chmod(path, 0400), 0);
     assert_int_equal(sc_certificate_load(path, &read), SC_OK);
+}
+
+/* As Kubernetes gives a secret to a user who is not root. */
+static void a_key_of_roots_may_be_read_by_its_group(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    enum { USER = 65534, GROUP = 65533 };
+    sc_certificate one = made("one");
+    char *path = scratch_file("of-root.key");
+    assert_int_equal(chmod(scratch_path, 0755), 0);
+    assert_int_equal(sc_certificate_save(&one, path, true, false), SC_OK);
+    static const struct {
+        uid_t owner;
+        mode_t mode;
+        sc_status expected;
+    } cases[] = {{0, 0440, SC_OK},
+                 {0, 0444, SC_PERMISSION_DENIED},
+                 {0, 0460, SC_PERMISSION_DENIED},
+                 {USER, 0440, SC_PERMISSION_DENIED}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(chown(path, cases[i].owner, GROUP), 0);
+        assert_int_equal(chmod(path, cases[i].mode), 0);
+        pid_t child = fork();
+        if (child == 0) {
+            sc_certificate read;
+            _exit(setgid(GROUP) != 0 || setuid(USER) != 0 ? 125 : (int)sc_certificate_load(path, &read));
+        }
+        int ended;
+        assert_int_equal(waitpid(child, &ended, 0), child);
+        assert_true(WIFEXITED(ended));
+        assert_int_equal(WEXITSTATUS(ended), cases[i].expected);
+    }
 }
 
 #define PUBLIC "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID" /* RFC 26's examples */
@@ -192,6 +228,7 @@ int main(void)
         FILED(a_certificate_is_read_as_it_was_written),
         FILED(nothing_is_replaced_unasked),
         FILED(a_secret_that_others_can_read_is_refused),
+        FILED(a_key_of_roots_may_be_read_by_its_group),
         FILED(mistakes_are_told_with_their_place),
         cmocka_unit_test(names_are_names_of_files),
         FILED(a_list_is_its_directory),
