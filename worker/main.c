@@ -1,5 +1,6 @@
 /* stagecoach-worker: the command line, the signals, and the session between them. */
 #include "proto/base/log.h"
+#include "worker/ready_file.h"
 #include "worker/session.h"
 #include "worker/session_endpoint.h"
 
@@ -17,13 +18,14 @@ enum { EXIT_USAGE = 2, MAX_THREADS = 1024, MAX_LOCAL_INDEX = 1 << 20, MAX_GRACE_
 
 typedef struct options {
     const char *coordinator, *listen, *advertise, *device, *log, *key;
-    const char *preempt_file;
+    const char *preempt_file, *ready_file, *check;
     int threads, local_index, grace_ms;
     bool log_json, insecure;
 } options;
 
 static const char usage[] =
     "usage: stagecoach-worker --coordinator tcp://HOST:PORT [option]...\n"
+    "       stagecoach-worker --check PATH\n"
     "\n"
     "Holds one stage of a model, as the coordinator assigns it, until the coordinator releases it.\n"
     "\n"
@@ -41,6 +43,8 @@ static const char usage[] =
     "  --preempt-file PATH     a file whose appearance says that this machine will be taken away; it is asked to stop "
     "then\n"
     "  --grace-ms N            asked to stop, leave after so long even if nobody has taken over. Default: 30000\n"
+    "  --ready-file PATH       a file that is there while this worker is a member of a run\n"
+    "  --check PATH            a probe: exit with 0 if the worker with this --ready-file is ready, else with 1\n"
     "  --local-index I         the number that `stagecoach train` starts it under; it then ends with its parent\n"
     "  --help, --version\n"
     "\n"
@@ -89,6 +93,8 @@ static int parse_options(int argc, char **argv, options *out)
         LOG_JSON,
         LOCAL_INDEX,
         PREEMPT_FILE,
+        READY_FILE,
+        CHECK,
         GRACE_MS,
         HELP,
         VERSION
@@ -105,6 +111,8 @@ static int parse_options(int argc, char **argv, options *out)
         {"log-json", no_argument, NULL, LOG_JSON},
         {"local-index", required_argument, NULL, LOCAL_INDEX},
         {"preempt-file", required_argument, NULL, PREEMPT_FILE},
+        {"ready-file", required_argument, NULL, READY_FILE},
+        {"check", required_argument, NULL, CHECK},
         {"grace-ms", required_argument, NULL, GRACE_MS},
         {"help", no_argument, NULL, HELP},
         {"version", no_argument, NULL, VERSION},
@@ -147,6 +155,12 @@ static int parse_options(int argc, char **argv, options *out)
             break;
         case PREEMPT_FILE:
             out->preempt_file = optarg;
+            break;
+        case READY_FILE:
+            out->ready_file = optarg;
+            break;
+        case CHECK:
+            out->check = optarg;
             break;
         case GRACE_MS:
             if (!parse_number(optarg, 0, MAX_GRACE_MS, &out->grace_ms))
@@ -201,6 +215,17 @@ static int check_secrecy(const options *self)
                   named[i][1]);
     }
     return -1;
+}
+
+/* The whole of `stagecoach-worker --check PATH`. */
+static int check_ready(const options *self)
+{
+    if (self->coordinator)
+        return usage_error("--check", "is for probing a worker that runs, and goes alone");
+    if (sc_ready_file_check(self->check) == SC_OK)
+        return EXIT_SUCCESS;
+    fprintf(stderr, "stagecoach-worker: %s\n", sc_status_message());
+    return EXIT_FAILURE;
 }
 
 static int check_options(const options *self, const sc_ops **ops)
@@ -330,6 +355,7 @@ static sc_status work(const options *self, const sc_ops *ops, pid_t parent)
         .clock = sc_clock_system(),
         .stop_fd = stop_pipe[0],
         .preempt_file = self->preempt_file,
+        .ready_file = self->ready_file,
         .grace_ms = (uint32_t)self->grace_ms,
         .keys = self->key ? &keys : NULL,
         .key_file = self->key,
@@ -348,6 +374,8 @@ int main(int argc, char **argv)
     options given;
     const sc_ops *ops;
     int exit_status = parse_options(argc, argv, &given);
+    if (exit_status < 0 && given.check)
+        exit_status = check_ready(&given);
     if (exit_status < 0)
         exit_status = check_options(&given, &ops);
     if (exit_status >= 0)

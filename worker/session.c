@@ -1,5 +1,6 @@
 /* The membership: connect, join, renew the lease, leave; and the loop that all of the session runs in. */
 #include "worker/preempt.h"
+#include "worker/ready_file.h"
 #include "worker/session_internal.h"
 
 #include "proto/base/rng.h"
@@ -139,6 +140,9 @@ static void close_node(sc_session *self, int linger_ms)
     sc_node *node = self->node;
     if (!node)
         return;
+    if (self->options.ready_file)
+        sc_ready_file_remove(self->options.ready_file);
+    self->ready_at_ms = 0;
     sc_session_end_deposit(self, SC_CANCELLED, "this worker is going");
     sc_session_end_restore(self, SC_CANCELLED, "this worker is going");
     sc_session_forget_pending(self);
@@ -265,6 +269,17 @@ static void try_later(sc_session *self, const char *why)
         self->pause_ms *= 2;
 }
 
+static void show_ready(sc_session *self, uint64_t now_ms)
+{
+    if (!self->options.ready_file || now_ms < self->ready_at_ms)
+        return;
+    self->ready_at_ms = now_ms + SC_READY_FILE_TOUCH_MS;
+    bool failed = sc_ready_file_touch(self->options.ready_file) != SC_OK;
+    if (failed && !self->ready_failed)
+        SC_WARN("%s; probes will say that this worker is not ready", sc_status_message());
+    self->ready_failed = failed;
+}
+
 static void joined(void *context, sc_peer *peer, const sc_result *result)
 {
     sc_session *self = context;
@@ -295,6 +310,7 @@ static void joined(void *context, sc_peer *peer, const sc_result *result)
     self->complained = false;
     self->refused_since_ms = 0;
     self->progress_at_ms = sc_session_now_ms(self) + self->progress_ms;
+    show_ready(self, sc_session_now_ms(self));
     SC_INFO("joined run %016" PRIx64 " at %s; neighbours reach this worker at %s", self->run, self->options.coordinator,
             self->advertised);
 }
@@ -403,6 +419,7 @@ static int tick(sc_session *self)
     case SC_SESSION_READY:
     case SC_SESSION_RUNNING:
         check_coordinator(self);
+        show_ready(self, now);
         if (now >= self->progress_at_ms)
             report_progress(self);
         if (self->progress_at_ms < due)
@@ -483,6 +500,8 @@ sc_status sc_session_new(const sc_session_options *options, sc_session **out)
         snprintf(self->listen, sizeof self->listen, "%s", options->listen);
     else
         status = sc_session_endpoint_listen(options->coordinator, self->listen);
+    if (status == SC_OK && options->ready_file)
+        status = sc_ready_file_begin(options->ready_file);
     if (status == SC_OK && options->preempt_file)
         status = sc_preempt_open(options->preempt_file, &self->preempt_fd);
     if (status == SC_OK)

@@ -64,6 +64,7 @@ typedef struct sc_session_options {
     int local_index; /* the number that `train` started it under; -1: it was started elsewhere */
     sc_clock clock;
     int stop_fd;              /* brings an sc_session_request as a byte; -1: none */
+    const char *ready_file;   /* is there while it is a member; NULL: none. sc_session_new removes an old one */
     const char *preempt_file; /* its appearance is an SC_SESSION_PREEMPT; NULL: none */
     uint32_t grace_ms; /* from the first request to leaving, if the coordinator does not release the worker before */
     const sc_node_keys *keys; /* of this worker, and whose the coordinator is; NULL: plaintext */

@@ -93,8 +93,9 @@ struct sc_session {
     bool draining;  /* asked to go: until Release, or leave_at_ms */
     uint64_t leave_at_ms;
     uint64_t retry_at_ms, progress_at_ms, complained_at_ms;
-    uint32_t pause_ms; /* between attempts to join */
-    bool complained, joining, reporting;
+    uint64_t ready_at_ms; /* when the ready file is due to be touched */
+    uint32_t pause_ms;    /* between attempts to join */
+    bool complained, joining, reporting, ready_failed;
     uint64_t refused_since_ms; /* no handshake with the coordinator has succeeded since; 0: none has failed */
 
     sc_shared_memory *memory; /* that what the executor sends lies in; NULL: it cannot be shared */
