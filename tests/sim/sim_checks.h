@@ -22,7 +22,8 @@
 enum {
     LINEAGE = 7,
     SNAPSHOTS = 8,
-    PEACE_MS = 120000, /* virtual: all steps once more, and a few leases, take a fraction */
+    HANG_FOUND_MS = 4000, /* 2.5 of the slowest steps, and reports */
+    PEACE_MS = 120000,    /* virtual: all steps once more, and a few leases, take a fraction */
 };
 
 typedef struct settings {
@@ -53,6 +54,10 @@ static struct coordinator {
     bool wants_point;
     sc_run_snapshot snapshots[SNAPSHOTS];
     uint64_t n_snapshots, last_generation;
+    bool expects;
+    uint64_t expects_ms;           /* since when workers are expected to move */
+    uint64_t leavers[SIM_WORKERS]; /* members that drained when a change was decided */
+    int n_leavers;
     uint64_t point; /* whose deposits are on their way; 0: none */
     int n_deposited;
     struct {
@@ -249,6 +254,21 @@ static void check_always(void)
          sc_run_state_phase(c.run), (long)committed);
 }
 
+/* Invariant 10 in short: a hang, in a step or elsewhere, is found by the worker's own reports. */
+static void check_hangs(void)
+{
+    for (int rank = 0; c.expects && rank < n_ranks(); rank++) {
+        const sim_worker *w = worker_at(rank);
+        if (!w || !w->hung || !world.may_hang || sim_is_frozen(w) || !sim_can_reach(w))
+            continue;
+        uint64_t from_ms = c.expects_ms > w->hung_ms ? c.expects_ms : w->hung_ms;
+        from_ms = w->cut_until_ms > from_ms ? w->cut_until_ms : from_ms;
+        from_ms = w->frozen_until_ms > from_ms ? w->frozen_until_ms : from_ms;
+        from_ms = world.away_until_ms > from_ms ? world.away_until_ms : from_ms;
+        must(world.now_ms < from_ms + HANG_FOUND_MS, "worker %ld hangs since %ld ms", w->index, (long)w->hung_ms);
+    }
+}
+
 /* Invariant 7. */
 static void check_wait(const sc_run_order *order, int n_before)
 {
@@ -275,6 +295,10 @@ static void check_placement(sc_run_phase before, int n_before, const uint64_t *i
         must(slice->first_block == first && slice->n_blocks > 0, "rank %ld has no blocks of its own", rank, 0);
         first += slice->n_blocks;
         must(rank + 1 < n || first == h.s.n_blocks, "%ld blocks of %ld have a rank", first, h.s.n_blocks);
+    }
+    for (int i = 0; before == SC_RUN_MOVE && i < c.n_leavers; i++) {
+        const sc_member *m = sc_roster_find(c.roster, c.leavers[i]);
+        must(!m || m->rank < 0, "member %ld drains, and was given rank %ld", (long)c.leavers[i], m ? m->rank : 0);
     }
     if (before == SC_RUN_MOVE || n_before == 0 || before == SC_RUN_ASSIGN)
         return;

@@ -176,6 +176,7 @@ static void sim_inject(sim_fault fault)
         if (!w->alive || !world.may_hang || !w->has_stage)
             break;
         w->hung = world.excused[w->index] = true;
+        w->hung_ms = world.now_ms;
         break;
     case SIM_SPARE:
         if (world.n_workers < SIM_WORKERS)

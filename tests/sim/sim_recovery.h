@@ -219,17 +219,27 @@ static bool poll(void)
         return false;
     take_losses();
     check_always();
+    check_hangs();
     return !c.failed;
+}
+
+/* From now on workers are expected to move, or not. */
+static void expect(bool to_move)
+{
+    if (to_move && !c.expects)
+        c.expects_ms = world.now_ms;
+    c.expects = to_move;
+    sc_roster_expect(c.roster, to_move, world.now_ms);
 }
 
 /* Until all that is pending is answered; a hang shows meanwhile. */
 static bool settle(void)
 {
-    sc_roster_expect(c.roster, true, world.now_ms);
+    expect(true);
     while (c.n_pending > 0)
         if (!poll())
             return false;
-    sc_roster_expect(c.roster, false, world.now_ms);
+    expect(false);
     return true;
 }
 

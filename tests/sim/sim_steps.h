@@ -16,7 +16,7 @@ static void start_step(uint64_t step)
     c.sequence++;
     c.n_votes = 0;
     c.gradients = 0;
-    sc_roster_expect(c.roster, true, world.now_ms);
+    expect(true);
     for (int rank = 0; rank < n_ranks(); rank++) {
         sim_call *call = new_call(SIM_RUN, sc_roster_ranked(c.roster, rank));
         call->step = step;
@@ -89,7 +89,7 @@ static bool finish_step(uint64_t step, bool with_next)
     while (c.n_votes < n_ranks())
         if (!poll())
             return false;
-    sc_roster_expect(c.roster, false, world.now_ms);
+    expect(false);
     sc_decided_step decided = sim_verdict(step, c.gradients);
     must(memcmp(&decided, &world.truth.verdicts[step], sizeof decided) == 0,
          "the verdict on step %ld comes of states that do not belong together", (long)step, 0);
@@ -123,17 +123,17 @@ static bool snapshot_all(void)
     snapshot(false);
     c.point = 0;
     sim_stir();
-    sc_roster_expect(c.roster, true, world.now_ms);
+    expect(true);
     while (c.n_made < n_ranks())
         if (!poll())
             return false;
-    sc_roster_expect(c.roster, false, world.now_ms);
+    expect(false);
     return true;
 }
 
 static bool save_last(void)
 {
-    sc_roster_expect(c.roster, true, world.now_ms);
+    expect(true);
     while (c.save.is_active)
         if (!poll())
             return false;
@@ -144,7 +144,7 @@ static bool save_last(void)
     while (c.save.is_active)
         if (!poll())
             return false;
-    sc_roster_expect(c.roster, false, world.now_ms);
+    expect(false);
     return true;
 }
 
@@ -166,6 +166,14 @@ static void release_leavers(bool ranked_too)
     }
 }
 
+static void note_leavers(void)
+{
+    c.n_leavers = 0;
+    for (int i = 0; i < sc_roster_count(c.roster) && c.n_leavers < SIM_WORKERS; i++)
+        if (sc_roster_at(c.roster, i)->draining)
+            c.leavers[c.n_leavers++] = sc_roster_at(c.roster, i)->id;
+}
+
 static bool train(void)
 {
     release_leavers(false);
@@ -183,6 +191,7 @@ static bool train(void)
         if (!change)
             continue;
         bool expected = should_change(may_grow);
+        note_leavers();
         bool changes = sc_run_state_rearrange(c.run, may_grow, world.now_ms);
         must(changes == expected, "workers change %ld behind step %ld", changes, (long)step);
         if (changes)

@@ -86,6 +86,7 @@ typedef struct sim_worker {
     uint64_t life;            /* counts the processes that were started here */
     uint64_t frozen_until_ms; /* > now: stopped */
     uint64_t cut_until_ms;    /* > now: no connection to anybody */
+    uint64_t hung_ms;         /* since when */
     /* membership */
     bool is_member, joining;
     uint64_t id, coordinator, joins; /* the member's number, the coordinator's life, how often it joined */

@@ -69,7 +69,7 @@ static void live(void)
         c.point = 0;
         c.n_pending = 0;
         c.round++;
-        sc_roster_expect(c.roster, false, world.now_ms);
+        expect(false);
     }
 }
 
