@@ -4,6 +4,7 @@
 #include "proto/base/log.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SC_LOG_SUBSYSTEM "cluster"
@@ -62,13 +63,21 @@ static void on_restored(void *context, int rank, uint64_t step, const sc_result 
 {
     sc_cluster *self = context;
     self->n_pending--;
-    if (result->status == SC_NOT_FOUND || result->status == SC_DATA_LOSS) {
+    if (result->status == SC_UNAVAILABLE ||
+        result->status == SC_CANCELLED) { /* it is gone, or gave up its membership */
+        const sc_member *m = sc_roster_ranked(self->roster, rank);
+        char text[1024];
+        snprintf(text, sizeof text, "worker %d: Restore: %s: %.700s", rank, sc_status_name(result->status),
+                 result->message);
+        if (m)
+            sc_roster_fail(self->roster, m->id, text, sc_cluster_now_ms(self));
+    } else if (result->status == SC_NOT_FOUND || result->status == SC_DATA_LOSS) {
         SC_WARN("worker %d cannot restore step %" PRIu64 ": %s", rank, step, result->message);
         self->missing = true;
-    } else if (result->status != SC_OK && result->status != SC_UNAVAILABLE) { /* who is gone is lost soon */
+    } else if (result->status != SC_OK) {
         sc_cluster_fail(self, result->status, "worker %d: Restore failed: %s: %s", rank, sc_status_name(result->status),
                         result->message);
-    } else if (result->status == SC_OK) {
+    } else {
         const Stagecoach__V1__RestoreReply *reply = (const Stagecoach__V1__RestoreReply *)result->reply;
         SC_DEBUG("worker %d is at step %" PRIu64 ": %" PRIu64 " bytes of its own, %" PRIu64 " from others", rank, step,
                  reply->bytes_own, reply->bytes_fetched);
@@ -142,8 +151,10 @@ sc_status sc_cluster_apply_at(sc_cluster *self, int rank, uint64_t sequence, flo
 
 sc_status sc_cluster_settle(sc_cluster *self, bool *missing)
 {
+    sc_roster_expect(self->roster, true, sc_cluster_now_ms(self)); /* these calls have no deadline */
     while (self->n_pending > 0)
         SC_TRY(sc_cluster_poll(self));
+    sc_roster_expect(self->roster, false, sc_cluster_now_ms(self));
     *missing = self->missing;
     self->missing = false;
     return SC_OK;

@@ -119,7 +119,7 @@ void sc_roster_release(sc_roster *self, uint64_t id);
 
 /* ---- steps, for the hang ---- */
 
-/* From now on a step is out (or not): members that serve are expected to move. */
+/* From now on a step is out (or not), or another call without a deadline: members that serve are expected to move. */
 void sc_roster_expect(sc_roster *self, bool step_is_out, uint64_t now_ms);
 /* A step took so long. */
 void sc_roster_measure(sc_roster *self, double seconds);

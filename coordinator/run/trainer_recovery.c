@@ -205,8 +205,10 @@ static sc_status snapshot_all(sc_trainer *t)
     sc_saver_abort(t->saver); /* its snapshots' generation ends */
     t->n_made = 0;
     SC_TRY(sc_trainer_snapshot(t, false));
+    sc_roster_expect(sc_cluster_roster(t->cluster), true, now_ms(t)); /* they have no deadline */
     while (t->n_made < t->S)
         SC_TRY(sc_cluster_poll(t->cluster));
+    sc_roster_expect(sc_cluster_roster(t->cluster), false, now_ms(t));
     return SC_OK;
 }
 
