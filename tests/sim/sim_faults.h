@@ -73,11 +73,28 @@ static void sim_join(const sim_event *e)
     sim_note("worker %ld joins as member %ld with %ld parts", w->index, (long)w->id, w->n_parts);
 }
 
+static void sim_kill_and_tell(sim_worker *w)
+{
+    if (!w->alive)
+        return;
+    bool was_known = sim_is_known(w);
+    sim_kill(w);
+    if (was_known)
+        world.hooks.exited(w);
+    if (world.local ? !was_known : world.peace || sim_chance(70))
+        sim_start_process(w->index, world.now_ms + 100 + sim_random(4000));
+}
+
 static void sim_report(const sim_event *e)
 {
     sim_worker *w = &world.workers[e->worker];
     if (!w->alive || e->tag != w->life)
         return;
+    if (w->leaves_ms != 0 &&
+        (world.now_ms > w->leaves_ms || !w->is_member)) { /* nobody released it, or there is nobody */
+        sim_kill_and_tell(w);
+        return;
+    }
     bool waiting = !w->hung && (world.running[w->index] < 0 || !world.is_ending[w->index]);
     if (w->is_member && sim_can_reach(w)) {
         w->contact_ms = world.now_ms;
@@ -120,18 +137,6 @@ static const char *const sim_fault_texts[SIM_N_FAULTS] = {
     "fault: damage a part of worker %ld (member %ld)",
     "fault: several at once",
 };
-
-static void sim_kill_and_tell(sim_worker *w)
-{
-    if (!w->alive)
-        return;
-    bool was_known = sim_is_known(w);
-    sim_kill(w);
-    if (was_known)
-        world.hooks.exited(w);
-    if (!world.local && sim_chance(70))
-        sim_start_process(w->index, world.now_ms + 100 + sim_random(4000));
-}
 
 static void sim_cut(sim_worker *w, uint64_t ms)
 {
@@ -183,8 +188,10 @@ static void sim_inject(sim_fault fault)
             sim_start_process(world.n_workers++, world.now_ms);
         break;
     case SIM_DRAIN:
-        if (sim_is_known(w) && sim_can_reach(w))
-            world.hooks.drain(w);
+        if (!sim_is_known(w) || !sim_can_reach(w))
+            break;
+        world.hooks.drain(w);
+        w->leaves_ms = world.now_ms + SIM_GRACE_MS;
         break;
     case SIM_KILL_COORDINATOR:
         if (world.coordinator)

@@ -87,6 +87,7 @@ typedef struct sim_worker {
     uint64_t frozen_until_ms; /* > now: stopped */
     uint64_t cut_until_ms;    /* > now: no connection to anybody */
     uint64_t hung_ms;         /* since when */
+    uint64_t leaves_ms;       /* it drains, and waits so long to be released; 0: it stays */
     /* membership */
     bool is_member, joining;
     uint64_t id, coordinator, joins; /* the member's number, the coordinator's life, how often it joined */
@@ -188,7 +189,7 @@ static void sim_worker_start(sim_worker *w)
     w->alive = true;
     w->hung = false;
     w->life++;
-    w->frozen_until_ms = w->cut_until_ms = w->id = w->coordinator = 0;
+    w->frozen_until_ms = w->cut_until_ms = w->leaves_ms = w->id = w->coordinator = 0;
     w->n_parts = w->n_keep_steps = 0;
 }
 

@@ -23,6 +23,7 @@ enum {
     SIM_LEASE_MS = 3000, /* shorter than the default, so that a history stays short */
     SIM_RECONNECT_MS = 700,
     SIM_HANG_MS = 1000,
+    SIM_GRACE_MS = 5000, /* how long a worker that drains waits for its release */
     SIM_REPORT_MS = 250,
     SIM_LOOK_MS = 100,
     SIM_CALL_MS = 3000, /* the deadline of a call that has one */
