@@ -6,7 +6,8 @@ write_config
 seed=${SEED:-$$}
 echo "seed $seed"
 
-bytes_on_the_wire=(--set wire.shared_memory=false) # between processes of one host they would not be
+# Between processes of one host payloads are not on the wire otherwise. A machine whose cores are busy takes its time to connect.
+bytes_on_the_wire=(--set wire.shared_memory=false --set wire.reconnect_ms=5000)
 
 # At random moments, anywhere, while checkpoints stream.
 if [ "${SC_LONG:-}" ]; then n=1500; else n=40; fi
