@@ -25,6 +25,8 @@ enum {
     PATIENCE_MS = 3000,   /* with handshakes that fail without a reason; a coordinator may be restarting */
     LINGER_MS = 1000,     /* for the last reply to get out */
     LONGEST_POLL_MS = 1000,
+    LOOK_AGAIN_MS = 10,     /* whether what is computed has ended */
+    HANGING_MS = 5000,      /* longer than it is waited for in silence */
     SILENT_LEASES = 3,      /* the coordinator is lost after so many without a word */
     MAX_BIND_ATTEMPTS = 50, /* at FIRST_PAUSE_MS: ten seconds for the old socket to go */
 };
@@ -328,8 +330,26 @@ static bool list_held(const sc_session *self, Stagecoach__V1__HeldPart **held, S
     return *held && *pointers;
 }
 
+/* A worker whose computing hangs in an earlier assignment can do nothing for the run: it does not come back as one that can. */
+static bool is_computing_still(sc_session *self)
+{
+    uint64_t now = sc_session_now_ms(self);
+    if (sc_executor_look(self->executor).waiting) {
+        self->computing_since_ms = 0;
+        return false;
+    }
+    if (self->computing_since_ms == 0)
+        self->computing_since_ms = now;
+    if (now - self->computing_since_ms > HANGING_MS)
+        complain(self, "the action in progress has not ended; if this goes on, end the process and start it again");
+    self->retry_at_ms = now + LOOK_AGAIN_MS;
+    return true;
+}
+
 static void join(sc_session *self)
 {
+    if (is_computing_still(self))
+        return;
     const char *advertise = self->options.advertise;
     if (advertise)
         snprintf(self->advertised, sizeof self->advertised, "%s", advertise);

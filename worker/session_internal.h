@@ -95,6 +95,7 @@ struct sc_session {
     uint64_t retry_at_ms, progress_at_ms, complained_at_ms;
     uint64_t ready_at_ms; /* when the ready file is due to be touched */
     uint32_t pause_ms;    /* between attempts to join */
+    uint64_t computing_since_ms; /* an action of an earlier assignment that a Join waits for; 0: there is none */
     bool complained, joining, reporting, ready_failed;
     uint64_t refused_since_ms; /* no handshake with the coordinator has succeeded since; 0: none has failed */
 

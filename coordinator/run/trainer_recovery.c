@@ -16,10 +16,26 @@ static uint64_t now_ms(const sc_trainer *t)
 
 /* --- waiting ------------------------------------------------------------------------------------------------------- */
 
+/* Those that asked to go, and hold no rank (any more). */
+static void release_leavers(sc_trainer *t, bool ranked_too)
+{
+    const sc_roster *roster = sc_cluster_roster(t->cluster);
+    for (int i = sc_roster_count(roster) - 1; i >= 0; i--) {
+        const sc_member *m = sc_roster_at(roster, i);
+        if (!m->draining || (m->rank >= 0 && !ranked_too))
+            continue;
+        const char *why = sc_run_state_n_ranks(t->state) == 0 ? "it holds no stage" : "its state is handed over";
+        sc_progress_note(t->progress, "%s is released: %s", m->name, why);
+        sc_cluster_release_member(t->cluster, m->id, why);
+    }
+}
+
 static sc_status wait_for_workers(sc_trainer *t)
 {
-    int n = sc_roster_count(sc_cluster_roster(t->cluster));
     bool first = sc_run_state_n_ranks(t->state) == 0;
+    if (first)
+        release_leavers(t, false);
+    int n = sc_roster_count(sc_cluster_roster(t->cluster));
     uint64_t limit = (uint64_t)t->config->wire.join_ms;
     if (sc_cluster_stop_requested(t->cluster) && (first || (n == 0 && !t->local))) {
         t->finished = t->stopped_waiting = true;
@@ -210,19 +226,6 @@ static sc_status snapshot_all(sc_trainer *t)
         SC_TRY(sc_cluster_poll(t->cluster));
     sc_roster_expect(sc_cluster_roster(t->cluster), false, now_ms(t));
     return SC_OK;
-}
-
-/* Those that asked to go, and hold no rank (any more). */
-static void release_leavers(sc_trainer *t, bool ranked_too)
-{
-    const sc_roster *roster = sc_cluster_roster(t->cluster);
-    for (int i = sc_roster_count(roster) - 1; i >= 0; i--) {
-        const sc_member *m = sc_roster_at(roster, i);
-        if (!m->draining || (m->rank >= 0 && !ranked_too))
-            continue;
-        sc_progress_note(t->progress, "%s has handed over its state and is released", m->name);
-        sc_cluster_release_member(t->cluster, m->id, "its state is handed over");
-    }
 }
 
 static sc_status hand_over(sc_trainer *t)

@@ -24,7 +24,8 @@ typedef struct worker_thread {
     int stop_pipe[2];
     const char *preempt_file;
     uint32_t grace_ms;
-    sc_status status; /* of the run, read after the thread has ended */
+    const sc_ops *ops; /* NULL: the reference */
+    sc_status status;  /* of the run, read after the thread has ended */
     char message[512];
     atomic_bool ended;
 } worker_thread;
@@ -34,7 +35,7 @@ static inline void *work(void *context)
     worker_thread *self = context;
     sc_session_options options = {
         .coordinator = self->coordinator,
-        .ops = &sc_ops_reference,
+        .ops = self->ops ? self->ops : &sc_ops_reference,
         .threads = 1,
         .local_index = -1,
         .clock = sc_clock_system(),
@@ -53,13 +54,18 @@ static inline void *work(void *context)
     return NULL;
 }
 
-static inline void worker_start_with(worker_thread *self, const char *coordinator, const char *preempt_file,
-                                     uint32_t grace_ms)
+static inline void worker_start_as(worker_thread *self, const char *coordinator, const worker_thread *settings)
 {
-    *self = (worker_thread){.preempt_file = preempt_file, .grace_ms = grace_ms};
+    *self = *settings;
     snprintf(self->coordinator, sizeof self->coordinator, "%s", coordinator);
     assert_int_equal(pipe(self->stop_pipe), 0);
     assert_int_equal(pthread_create(&self->thread, NULL, work, self), 0);
+}
+
+static inline void worker_start_with(worker_thread *self, const char *coordinator, const char *preempt_file,
+                                     uint32_t grace_ms)
+{
+    worker_start_as(self, coordinator, &(worker_thread){.preempt_file = preempt_file, .grace_ms = grace_ms});
 }
 
 static inline void worker_start(worker_thread *self, const char *coordinator)

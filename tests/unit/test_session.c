@@ -367,6 +367,58 @@ static void it_joins_a_restarted_coordinator_as_somebody_new(void **state)
     fake_close(&after);
 }
 
+static atomic_bool hangs, may_go_on;
+
+static sc_status hang(sc_stream *s, float *out, const int32_t *tokens, const float *wte, const float *wpe, int B, int T,
+                      int C, const sc_dropout *dropout)
+{
+    atomic_store(&hangs, true);
+    while (!atomic_load(&may_go_on))
+        usleep(1000);
+    return sc_ops_reference.embedding_forward(s, out, tokens, wte, wpe, B, T, C, dropout);
+}
+
+/* Its coordinator has counted it as lost, and would give it a stage again. */
+static void it_does_not_come_back_while_its_computing_hangs(void **state)
+{
+    (void)state;
+    enum { A_WHILE_MS = 500 }; /* too short a wait could only miss a Join that should not come */
+    fake before, after;
+    worker_thread worker;
+    assign_fixture fixture;
+    sc_ops ops = sc_ops_reference;
+    ops.embedding_forward = hang;
+    fake_open(&before, "tcp://127.0.0.1:*", 200);
+    worker_start_as(&worker, before.endpoint, &(worker_thread){.ops = &ops, .grace_ms = 30000});
+    POLL_UNTIL(&before, before.n_joins == 1);
+    fixture_fill(&fixture, 1, 1, NULL, NULL);
+    assign(&before, &fixture, 0, 1, 1);
+    Stagecoach__V1__RunStepRequest step = training_step(1, 1);
+    outcome unanswered;
+    call(before.joins[0].peer, "RunStep", &step, NULL, &unanswered);
+    send_batch(&before, 1, 1, 1);
+    POLL_UNTIL(&before, atomic_load(&hangs));
+    char endpoint[256];
+    snprintf(endpoint, sizeof endpoint, "%s", before.endpoint);
+    fake_close(&before);
+    outcome_clear(&unanswered);
+
+    fake_open(&after, endpoint, 10000);
+    sc_clock clock = sc_clock_system();
+    POLL_UNTIL(&after, sc_node_count(after.node).messages_in > 0); /* a new connection's Hello */
+    uint64_t came_ms = sc_clock_ms(&clock);
+    POLL_UNTIL(&after, sc_clock_ms(&clock) - came_ms > A_WHILE_MS);
+    assert_int_equal(after.n_joins, 0);
+    atomic_store(&may_go_on, true);
+    POLL_UNTIL(&after, after.n_joins == 1);
+    assign(&after, &fixture, 0, 1, 1);
+    double losses[STEPS][FIXTURE_M];
+    run_steps(&after, 1, losses);
+    release(&after, after.joins[0].peer, &worker);
+    fixture_clear(&fixture);
+    fake_close(&after);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +432,7 @@ int main(void)
         cmocka_unit_test(nothing_keeps_a_draining_worker_for_ever),
         cmocka_unit_test(a_refused_worker_says_why),
         cmocka_unit_test(it_joins_a_restarted_coordinator_as_somebody_new),
+        cmocka_unit_test(it_does_not_come_back_while_its_computing_hangs),
     };
     /* The refusals that are provoked here would look like failures. */
     if (!getenv("SC_LOG") && sc_log_init("off", false, STDERR_FILENO) != SC_OK)
