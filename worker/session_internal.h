@@ -1,4 +1,4 @@
-/* What the session's files share: the membership and the loop (session.c), the calls that the coordinator makes
+/* What the session's files share: the loop (session.c), the membership (session_join.c), the calls that the coordinator makes
  * (session_service.c, session_shared.c) and their answers (session_answer.c), the way of tensors to and from the neighbours
  * (session_route.c), and points of the state: those of others that are kept here (session_store.c), the own on its way to
  * the buddy (session_deposit.c) and back into the stages (session_restore.c); and going (session_drain.c). */
@@ -93,8 +93,8 @@ struct sc_session {
     bool draining;  /* asked to go: until Release, or leave_at_ms */
     uint64_t leave_at_ms;
     uint64_t retry_at_ms, progress_at_ms, complained_at_ms;
-    uint64_t ready_at_ms; /* when the ready file is due to be touched */
-    uint32_t pause_ms;    /* between attempts to join */
+    uint64_t ready_at_ms;        /* when the ready file is due to be touched */
+    uint32_t pause_ms;           /* between attempts to join */
     uint64_t computing_since_ms; /* an action of an earlier assignment that a Join waits for; 0: there is none */
     bool complained, joining, reporting, ready_failed;
     uint64_t refused_since_ms; /* no handshake with the coordinator has succeeded since; 0: none has failed */
@@ -141,6 +141,21 @@ sc_status sc_session_begin_assignment(sc_session *self, sc_assignment *assignmen
 void sc_session_end_assignment(sc_session *self);
 void sc_session_end(sc_session *self);
 void sc_session_lose(sc_session *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The run ends, with this thread's message. */
+void sc_session_fail(sc_session *self, sc_status status);
+void sc_session_set_node(sc_session *self, sc_node *node);
+
+/* ---- session_join.c ---- */
+
+/* CONNECTING: a fresh node, or the end of the run if there can be none. */
+void sc_session_connect(sc_session *self);
+void sc_session_join(sc_session *self);
+/* Back to CONNECTING, for the reason that is kept; a worker that was to go ends. */
+void sc_session_lose_membership(sc_session *self);
+void sc_session_close_node(sc_session *self, int linger_ms);
+/* Touches the file that probes look at, if it is time. */
+void sc_session_show_ready(sc_session *self, uint64_t now_ms);
 
 /* ---- session_service.c ---- */
 
