@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Installs what Stagecoach needs on a Debian machine and is not there yet. Sourced or run; needs root (or sudo) only if
 # something is missing.
-#   deploy/setup.sh          what building and running needs
-#   deploy/setup.sh --tests  also what the tests need
+#   deploy/setup.sh             what building and running needs
+#   deploy/setup.sh --tests     also what the tests need
+#   deploy/setup.sh --packages  also what making Debian packages needs
 set -euo pipefail
 
 packages=(gcc g++ make cmake pkg-config libc6-dev libczmq-dev libzmq3-dev libprotobuf-c-dev protobuf-c-compiler
           libdnnl-dev libjansson-dev libfyaml-dev libxxhash-dev libpcre2-dev libutf8proc-dev)
 if [ "${1:-}" = --tests ]; then
-  packages+=(libcmocka-dev clang libclang-rt-14-dev jq procps iproute2 faketime)
+  packages+=(libcmocka-dev clang libclang-rt-14-dev jq procps iproute2 faketime python3 python3-yaml binutils)
+elif [ "${1:-}" = --packages ]; then
+  packages+=(dpkg-dev file)
 fi
 
 missing=()
