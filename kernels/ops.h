@@ -7,6 +7,8 @@
  * Rules every backend keeps:
  *  - The result's bits depend on the arguments alone: not on the number of threads, the address or the time. Work is cut by
  *    shape, never by threads; each sum has one order.
+ *  - What comes of one sequence, but for weight gradients, does not depend on the others in the micro-batch, nor on how
+ *    far it was padded, if lengths say where it ends: the bits of a row depend on that row, however many there are.
  *  - "=" overwrites the output, "+=" adds to it; each comment says which. Inputs and outputs do not overlap unless stated.
  *  - Forward, input gradient and weight gradient are separate operations; weight gradients accumulate (+=).
  *  - Pointers are device memory, float32 unless stated, dense row-major, aligned to 64 bytes at the start of a tensor.
@@ -38,7 +40,7 @@ typedef struct sc_dropout {
 
 /* How a weight matrix lies: (in, out) as GPT-2's Conv1D, or (out, in) as nn.Linear and tied embeddings. */
 typedef enum sc_layout { SC_IN_OUT, SC_OUT_IN } sc_layout;
-typedef enum sc_activation { SC_GELU_TANH, SC_GELU_ERF } sc_activation;
+typedef enum sc_activation { SC_GELU_TANH, SC_GELU_ERF, SC_TANH } sc_activation;
 
 /* Which keys a query may see: causal (j <= i), and j < lengths[b] where `lengths` (device, int32 (B)) is not NULL. */
 typedef struct sc_attention_shape {
@@ -89,6 +91,11 @@ typedef struct sc_ops {
     sc_status (*embedding_backward_weight)(sc_stream *s, float *dwte, float *dwpe, float *dout, const int32_t *tokens,
                                            int B, int T, int C, const sc_dropout *dropout);
 
+    /* --- rows of a table: out (n,C) = or, if `add`, += table[rows[i]]; and table[rows[i]] += d (n,C), in order of i.
+     * rows int32 (n) on the device, each a row that the table has (the caller has checked). n may be 0. */
+    sc_status (*gather_rows)(sc_stream *s, float *out, const float *table, const int32_t *rows, int n, int C, bool add);
+    sc_status (*scatter_rows)(sc_stream *s, float *table, const float *d, const int32_t *rows, int n, int C);
+
     /* --- LayerNorm over C: y = (x - mean) * rstd * w + b; eps inside the root (Ba et al. 2016) --------------------------
      * x, y (N,C); w, b (C); mean, rstd (N) are kept for backward. */
     sc_status (*layernorm_forward)(sc_stream *s, float *y, float *mean, float *rstd, const float *x, const float *w,
@@ -113,6 +120,8 @@ typedef struct sc_ops {
     sc_status (*linear_activation_backward_input)(sc_stream *s, float *dx, const float *y, const float *dy,
                                                   const float *w, int N, int Cin, int Cout, sc_layout layout,
                                                   sc_activation f);
+    /* dx *= f'(y), n elements: where another operation lies between the activation and the next layer. */
+    sc_status (*activation_backward)(sc_stream *s, float *dx, const float *y, size_t n, sc_activation f);
     /* dw += x^T dy (in w's layout), db += column sums of dy; db may be NULL. */
     sc_status (*linear_backward_weight)(sc_stream *s, float *dw, float *db, const float *x, const float *dy, int N,
                                         int Cin, int Cout, sc_layout layout);
@@ -133,7 +142,8 @@ typedef struct sc_ops {
     /* --- residual: out = res + dropout (x), all (B, n per row); out may be res or x -------------------------------------- */
     sc_status (*residual_forward)(sc_stream *s, float *out, const float *res, const float *x, int B, size_t n_per_row,
                                   const sc_dropout *dropout);
-    /* dx = dropout'(dout): for the branch; the residual's own gradient is dout itself. dx may be dout. */
+    /* dx = dropout'(dout): for the branch; the residual's own gradient is dout itself. dx may be dout. As the mask is a
+     * factor, this is dropout's forward, too. */
     sc_status (*dropout_backward)(sc_stream *s, float *dx, const float *dout, int B, size_t n_per_row,
                                   const sc_dropout *dropout);
     /* y += x. */
@@ -144,6 +154,11 @@ typedef struct sc_ops {
      * dlogits (N,V), unless NULL, = (softmax - onehot) * scale; dlogits may be logits. targets int32 (N). */
     sc_status (*cross_entropy)(sc_stream *s, float *loss, float *dlogits, const float *logits, const int32_t *targets,
                                int N, int V, float scale);
+
+    /* For each of n logits by itself: loss = -log of the probability that sigmoid (logit) gives to the target, 0 or 1; a
+     * target < 0 has loss 0 and gradient 0. dlogits, unless NULL, = (sigmoid - target) * scale; it may be logits. */
+    sc_status (*binary_cross_entropy)(sc_stream *s, float *loss, float *dlogits, const float *logits,
+                                      const int32_t *targets, size_t n, float scale);
 
     /* --- sums and optimizers ----------------------------------------------------------------------------------------
      * *out (device, double) = sum of x[i] in double: fixed blocks, fixed order. And the sum of squares. */

@@ -1,5 +1,7 @@
 #include "kernels/cpu/cpu.h"
 
+#include <string.h>
+
 static int tasks_for(int rows, int per_task)
 {
     return (rows + per_task - 1) / per_task;
@@ -80,6 +82,60 @@ sc_status sc_cpu_embedding_backward_weight(sc_stream *s, float *dwte, float *dwp
         SC_TRY(sc_cpu_dropout_backward(s, dout, dout, B, (size_t)T * (size_t)C, dropout));
     embedding_job j = {.s = s, .dwte = dwte, .dwpe = dwpe, .dout = dout, .tokens = tokens, .B = B, .T = T, .C = C};
     sc_pool_run(s->pool, tasks_for(C, COLUMNS), scatter_columns, &j);
+    return SC_OK;
+}
+
+/* --- rows of a table ---------------------------------------------------------------------------------------------------- */
+
+typedef struct rows_job {
+    sc_stream *s;
+    float *out;
+    const float *x;
+    const int32_t *rows;
+    int n, C, rows_per_task;
+    bool add;
+} rows_job;
+
+static void gather_some(void *context, int task, int thread)
+{
+    (void)thread;
+    rows_job *j = context;
+    size_t C = (size_t)j->C;
+    int first = task * j->rows_per_task, n = rows_of(j->n, j->rows_per_task, task);
+    for (int i = first; i < first + n; i++) {
+        float *out = j->out + (size_t)i * C;
+        const float *from = j->x + (size_t)j->rows[i] * C;
+        if (j->add)
+            j->s->loops->add(out, out, from, C);
+        else
+            memcpy(out, from, C * sizeof *out);
+    }
+}
+
+/* As of the embedding: a task owns some columns of all rows. */
+static void scatter_some(void *context, int task, int thread)
+{
+    (void)thread;
+    rows_job *j = context;
+    size_t C = (size_t)j->C, column = (size_t)task * COLUMNS, n = C - column < COLUMNS ? C - column : COLUMNS;
+    for (int i = 0; i < j->n; i++) {
+        float *row = j->out + (size_t)j->rows[i] * C + column;
+        j->s->loops->add(row, row, j->x + (size_t)i * C + column, n);
+    }
+}
+
+sc_status sc_cpu_gather_rows(sc_stream *s, float *out, const float *table, const int32_t *rows, int n, int C, bool add)
+{
+    rows_job j = {.s = s, .out = out, .x = table, .rows = rows, .n = n, .C = C, .add = add};
+    j.rows_per_task = sc_cpu_rows_per_task(n > 0 ? n : 1, (size_t)C);
+    sc_pool_run(s->pool, tasks_for(n, j.rows_per_task), gather_some, &j);
+    return SC_OK;
+}
+
+sc_status sc_cpu_scatter_rows(sc_stream *s, float *table, const float *d, const int32_t *rows, int n, int C)
+{
+    rows_job j = {.s = s, .out = table, .x = d, .rows = rows, .n = n, .C = C};
+    sc_pool_run(s->pool, tasks_for(C, COLUMNS), scatter_some, &j);
     return SC_OK;
 }
 

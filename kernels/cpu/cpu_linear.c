@@ -137,6 +137,31 @@ sc_status sc_cpu_linear_activation_backward_input(sc_stream *s, float *dx, const
     return run_job(&j, 0);
 }
 
+/* --- an activation by itself ----------------------------------------------------------------------------------------- */
+
+typedef struct activation_job {
+    sc_stream *s;
+    float *dx;
+    const float *y;
+    size_t n;
+    sc_activation f;
+} activation_job;
+
+static void activation_block(void *context, int task, int thread)
+{
+    (void)thread;
+    activation_job *j = context;
+    size_t start = (size_t)task * SC_CPU_GRAIN, n = j->n - start < SC_CPU_GRAIN ? j->n - start : SC_CPU_GRAIN;
+    j->s->loops->activation_backward(j->dx + start, j->y + start, n, 1, (int)n, j->f);
+}
+
+sc_status sc_cpu_activation_backward(sc_stream *s, float *dx, const float *y, size_t n, sc_activation f)
+{
+    activation_job j = {.s = s, .dx = dx, .y = y, .n = n, .f = f};
+    sc_pool_run(s->pool, (int)((n + SC_CPU_GRAIN - 1) / SC_CPU_GRAIN), activation_block, &j);
+    return SC_OK;
+}
+
 sc_status sc_cpu_linear_backward_weight(sc_stream *s, float *dw, float *db, const float *x, const float *dy, int N,
                                         int Cin, int Cout, sc_layout layout)
 {

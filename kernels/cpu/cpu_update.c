@@ -49,6 +49,13 @@ sc_status sc_cpu_cross_entropy(sc_stream *s, float *loss, float *dlogits, const 
     return SC_OK;
 }
 
+/* A few labels for each sequence: not worth vectors. */
+sc_status sc_cpu_binary_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
+                                      const int32_t *targets, size_t n, float scale)
+{
+    return sc_ops_reference.binary_cross_entropy(s, loss, dlogits, logits, targets, n, scale);
+}
+
 /* --- over all elements ----------------------------------------------------------------------------------------------------
  * The blocks depend on n alone; sums are combined in block order. */
 

@@ -23,6 +23,12 @@ enum {
     SKEW = 16,   /* a row of the transposed block is longer by this, so that its rows fall into different cache sets */
 };
 
+/* Rows of A that oneDNN's kernels take at once. What is left of them it takes with other kernels, some of which sum in
+ * another order (AVX2: one to three rows; a single row everywhere). A row's bits are to depend on itself alone, not on how
+ * many others there are, so the last rows go through the same kernel as all others, filled up with zeros. Divides ALIGN, so
+ * that only the last tile has such rows. */
+enum { GROUP_AVX512 = 8, GROUP_AVX2 = 6, GROUP_BASE = 2, MOST_GROUP = GROUP_AVX512 };
+
 static int divide_up(int n, int by)
 {
     return (n + by - 1) / by;
@@ -39,6 +45,14 @@ static int count(const sc_gemm *g)
 static bool reads_in_place(void)
 {
     return dnnl_get_effective_cpu_isa() < dnnl_cpu_isa_avx512_core;
+}
+
+static int group_rows(void)
+{
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    if (isa >= dnnl_cpu_isa_avx512_core)
+        return GROUP_AVX512;
+    return isa >= dnnl_cpu_isa_avx2 ? GROUP_AVX2 : GROUP_BASE;
 }
 
 static bool transposes_a(const sc_gemm *g)
@@ -85,7 +99,8 @@ enum { A_STRIDE = DEPTH + SKEW, B_STRIDE = LARGE + SKEW };
 size_t sc_gemm_scratch(const sc_gemm *g)
 {
     size_t a = transposes_a(g) ? (size_t)g->tile_m * A_STRIDE : 0, b = copies_b(g) ? DEPTH * B_STRIDE : 0;
-    return (a + b) * sizeof(float);
+    size_t last = g->a_transposed ? 0 : MOST_GROUP * ((size_t)g->K + LARGE);
+    return (a + b + last) * sizeof(float);
 }
 
 static bool product(char ta, char tb, int M, int N, int K, const float *a, size_t lda, const float *b, size_t ldb,
@@ -121,6 +136,41 @@ static bool product_through_scratch(const sc_gemm *g, int rows, int columns, con
     return ok;
 }
 
+static bool product_of_tile(const sc_gemm *g, int rows, int columns, const float *a, const float *b, float *c,
+                            float *scratch)
+{
+    if (transposes_a(g) || copies_b(g))
+        return product_through_scratch(g, rows, columns, a, b, c, scratch);
+    return product(g->a_transposed ? 'T' : 'N', g->b_transposed ? 'T' : 'N', rows, columns, g->K, a, g->lda, b, g->ldb,
+                   g->add, c, g->ldc);
+}
+
+/* The last rows, fewer than a group, as a whole group of which the result is taken in part. */
+static bool product_of_last_rows(const sc_gemm *g, int rows, int columns, const float *a, const float *b, float *c,
+                                 float *scratch)
+{
+    sc_gemm group = *g;
+    size_t K = (size_t)g->K, width = (size_t)columns, all = (size_t)group_rows();
+    float *a_rows = scratch, *c_rows = a_rows + all * K;
+    group.lda = K, group.ldc = LARGE;
+    for (size_t r = 0; r < all; r++) {
+        bool is_there = r < (size_t)rows;
+        if (is_there)
+            memcpy(a_rows + r * K, a + r * g->lda, K * sizeof *a);
+        else
+            memset(a_rows + r * K, 0, K * sizeof *a);
+        if (g->add && is_there)
+            memcpy(c_rows + r * LARGE, c + r * g->ldc, width * sizeof *c);
+        else
+            memset(c_rows + r * LARGE, 0, width * sizeof *c);
+    }
+    if (!product_of_tile(&group, (int)all, columns, a_rows, b, c_rows, scratch + MOST_GROUP * (K + LARGE)))
+        return false;
+    for (size_t r = 0; r < (size_t)rows; r++)
+        memcpy(c + r * g->ldc, c_rows + r * LARGE, width * sizeof *c);
+    return true;
+}
+
 bool sc_gemm_tile(const sc_gemm *g, int task, float *scratch)
 {
     int across = divide_up(g->N, g->tile_n);
@@ -131,9 +181,10 @@ bool sc_gemm_tile(const sc_gemm *g, int task, float *scratch)
     const float *b = g->b + (g->b_transposed ? (size_t)column * g->ldb : (size_t)column);
     float *c = g->c + (size_t)row * g->ldc + column;
     omp_set_num_threads(1); /* oneDNN must not fork inside a tile, whatever the caller has set */
-    bool ok = transposes_a(g) || copies_b(g) ? product_through_scratch(g, rows, columns, a, b, c, scratch)
-                                             : product(g->a_transposed ? 'T' : 'N', g->b_transposed ? 'T' : 'N', rows,
-                                                       columns, g->K, a, g->lda, b, g->ldb, g->add, c, g->ldc);
+    int last = g->a_transposed ? 0 : rows % group_rows(), whole = rows - last;
+    bool ok = whole == 0 || product_of_tile(g, whole, columns, a, b, c, scratch);
+    if (ok && last > 0)
+        ok = product_of_last_rows(g, last, columns, a + (size_t)whole * g->lda, b, c + (size_t)whole * g->ldc, scratch);
     if (ok && g->finish)
         g->finish(g->context, row, column, rows, columns);
     return ok;

@@ -1,7 +1,8 @@
 /* Matrix products: the one file that knows oneDNN.
  *
  * Mental model. C (M,N) = or += op (A) op (B), row-major, is cut into tiles of rows and columns by its shape alone, and
- * never over K; each tile is computed by one thread. So the bits do not depend on the number of threads. After its product
+ * never over K; each tile is computed by one thread. So the bits do not depend on the number of threads. Unless A is
+ * transposed, those of a row of C depend on that row of A and on B alone, not on how many rows there are. After its product
  * a tile, still in the cache, passes through `finish` (bias, activation, ...).
  *
  * Thread: any; sc_gemm_tile keeps oneDNN's own threads off the calling thread (it sets OpenMP's thread count there to 1). */

@@ -1,4 +1,4 @@
-/* Loops without sums: bias, GELU, dropout, optimizers. Part of loops_<isa>.c; see loops.h. */
+/* Loops without sums: bias, GELU, tanh, dropout, optimizers. Part of loops_<isa>.c; see loops.h. */
 #include "kernels/cpu/simd.h"
 
 #include "kernels/cpu/loops.h"
@@ -65,10 +65,31 @@ INLINE void bias_gelu(float *act, float *y, size_t ld, int rows, size_t n, const
         }
 }
 
+/* Of a pooler: some rows, so that the library's tanh will do. */
+static void bias_tanh(float *act, float *y, size_t ld, int rows, size_t n, const float *b)
+{
+    for (int r = 0; r < rows; r++, y += ld, act += ld)
+        for (size_t i = 0; i < n; i++) {
+            y[i] += b ? b[i] : 0.0f;
+            act[i] = tanhf(y[i]);
+        }
+}
+
+static void tanh_backward(float *dx, const float *y, size_t ld, int rows, size_t n)
+{
+    for (int r = 0; r < rows; r++, dx += ld, y += ld)
+        for (size_t i = 0; i < n; i++) {
+            float t = tanhf(y[i]);
+            dx[i] *= (1 - t) * (1 + t);
+        }
+}
+
 static void bias_activation(float *act, float *y, size_t ld, int rows, int columns, const float *b, sc_activation f)
 {
     if (f == SC_GELU_TANH)
         bias_gelu(act, y, ld, rows, (size_t)columns, b, SC_GELU_TANH);
+    else if (f == SC_TANH)
+        bias_tanh(act, y, ld, rows, (size_t)columns, b);
     else
         bias_gelu(act, y, ld, rows, (size_t)columns, b, SC_GELU_ERF);
 }
@@ -92,6 +113,8 @@ static void activation_backward(float *dx, const float *y, size_t ld, int rows, 
 {
     if (f == SC_GELU_TANH)
         gelu_backward(dx, y, ld, rows, (size_t)columns, SC_GELU_TANH);
+    else if (f == SC_TANH)
+        tanh_backward(dx, y, ld, rows, (size_t)columns);
     else
         gelu_backward(dx, y, ld, rows, (size_t)columns, SC_GELU_ERF);
 }

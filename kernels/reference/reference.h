@@ -12,6 +12,9 @@ sc_status sc_reference_embedding_forward(sc_stream *s, float *out, const int32_t
                                          const float *wpe, int B, int T, int C, const sc_dropout *dropout);
 sc_status sc_reference_embedding_backward_weight(sc_stream *s, float *dwte, float *dwpe, float *dout,
                                                  const int32_t *tokens, int B, int T, int C, const sc_dropout *dropout);
+sc_status sc_reference_gather_rows(sc_stream *s, float *out, const float *table, const int32_t *rows, int n, int C,
+                                   bool add);
+sc_status sc_reference_scatter_rows(sc_stream *s, float *table, const float *d, const int32_t *rows, int n, int C);
 sc_status sc_reference_layernorm_forward(sc_stream *s, float *y, float *mean, float *rstd, const float *x,
                                          const float *w, const float *b, int N, int C, float epsilon);
 sc_status sc_reference_layernorm_backward_input(sc_stream *s, float *dx, const float *dy, const float *x,
@@ -36,6 +39,7 @@ sc_status sc_reference_linear_backward_input(sc_stream *s, float *dx, const floa
 sc_status sc_reference_linear_activation_backward_input(sc_stream *s, float *dx, const float *y, const float *dy,
                                                         const float *w, int N, int Cin, int Cout, sc_layout layout,
                                                         sc_activation f);
+sc_status sc_reference_activation_backward(sc_stream *s, float *dx, const float *y, size_t n, sc_activation f);
 sc_status sc_reference_linear_backward_weight(sc_stream *s, float *dw, float *db, const float *x, const float *dy,
                                               int N, int Cin, int Cout, sc_layout layout);
 
@@ -51,6 +55,8 @@ sc_status sc_reference_attention_decode(sc_stream *s, float *out, float *k_cache
 /* reference_update.c: loss, sums, optimizers */
 sc_status sc_reference_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
                                      const int32_t *targets, int N, int V, float scale);
+sc_status sc_reference_binary_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
+                                            const int32_t *targets, size_t n, float scale);
 sc_status sc_reference_sum(sc_stream *s, double *out, const float *x, size_t n);
 sc_status sc_reference_sum_squares(sc_stream *s, double *out, const float *x, size_t n);
 sc_status sc_reference_adamw(sc_stream *s, float *w, float *m, float *v, const float *grad, size_t n,

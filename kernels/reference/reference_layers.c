@@ -30,6 +30,28 @@ sc_status sc_reference_embedding_backward_weight(sc_stream *s, float *dwte, floa
     return SC_OK;
 }
 
+sc_status sc_reference_gather_rows(sc_stream *s, float *out, const float *table, const int32_t *rows, int n, int C,
+                                   bool add)
+{
+    (void)s;
+    for (int i = 0; i < n; i++)
+        for (int c = 0; c < C; c++) {
+            float *to = out + (size_t)i * (size_t)C + (size_t)c;
+            float x = table[(size_t)rows[i] * (size_t)C + (size_t)c];
+            *to = add ? *to + x : x;
+        }
+    return SC_OK;
+}
+
+sc_status sc_reference_scatter_rows(sc_stream *s, float *table, const float *d, const int32_t *rows, int n, int C)
+{
+    (void)s;
+    for (int i = 0; i < n; i++)
+        for (int c = 0; c < C; c++)
+            table[(size_t)rows[i] * (size_t)C + (size_t)c] += d[(size_t)i * (size_t)C + (size_t)c];
+    return SC_OK;
+}
+
 sc_status sc_reference_layernorm_forward(sc_stream *s, float *y, float *mean, float *rstd, const float *x,
                                          const float *w, const float *b, int N, int C, float epsilon)
 {

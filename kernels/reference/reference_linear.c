@@ -20,15 +20,19 @@ static double one_plus_tanh(double x)
     return 2 / (1 + exp(-2 * x));
 }
 
-static double gelu(double x, sc_activation f)
+static double activation(double x, sc_activation f)
 {
+    if (f == SC_TANH)
+        return tanh(x);
     if (f == SC_GELU_ERF)
         return 0.5 * x * one_plus_erf(x * M_SQRT1_2);
     return 0.5 * x * one_plus_tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x));
 }
 
-static double gelu_derivative(double x, sc_activation f)
+static double derivative(double x, sc_activation f)
 {
+    if (f == SC_TANH)
+        return one_plus_tanh(x) * one_plus_tanh(-x);
     if (f == SC_GELU_ERF)
         return 0.5 * one_plus_erf(x * M_SQRT1_2) + x * exp(-0.5 * x * x) / sqrt(2 * M_PI);
     double u = sqrt(2 / M_PI) * (x + 0.044715 * x * x * x), p = one_plus_tanh(u);
@@ -55,7 +59,7 @@ sc_status sc_reference_linear_activation_forward(sc_stream *s, float *act, float
 {
     SC_TRY(sc_reference_linear_forward(s, y, x, w, b, N, Cin, Cout, layout));
     for (size_t i = 0; i < (size_t)N * (size_t)Cout; i++)
-        act[i] = (float)gelu(y[i], f);
+        act[i] = (float)activation(y[i], f);
     return SC_OK;
 }
 
@@ -73,14 +77,20 @@ sc_status sc_reference_linear_backward_input(sc_stream *s, float *dx, const floa
     return SC_OK;
 }
 
+sc_status sc_reference_activation_backward(sc_stream *s, float *dx, const float *y, size_t n, sc_activation f)
+{
+    (void)s;
+    for (size_t i = 0; i < n; i++)
+        dx[i] = (float)(dx[i] * derivative(y[i], f));
+    return SC_OK;
+}
+
 sc_status sc_reference_linear_activation_backward_input(sc_stream *s, float *dx, const float *y, const float *dy,
                                                         const float *w, int N, int Cin, int Cout, sc_layout layout,
                                                         sc_activation f)
 {
     SC_TRY(sc_reference_linear_backward_input(s, dx, dy, w, N, Cin, Cout, layout));
-    for (size_t i = 0; i < (size_t)N * (size_t)Cin; i++)
-        dx[i] = (float)(dx[i] * gelu_derivative(y[i], f));
-    return SC_OK;
+    return sc_reference_activation_backward(s, dx, y, (size_t)N * (size_t)Cin, f);
 }
 
 sc_status sc_reference_linear_backward_weight(sc_stream *s, float *dw, float *db, const float *x, const float *dy,

@@ -28,6 +28,20 @@ sc_status sc_reference_cross_entropy(sc_stream *s, float *loss, float *dlogits, 
     return SC_OK;
 }
 
+sc_status sc_reference_binary_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
+                                            const int32_t *targets, size_t n, float scale)
+{
+    (void)s;
+    for (size_t i = 0; i < n; i++) {
+        double x = logits[i], t = targets[i];
+        bool counts = targets[i] >= 0;
+        loss[i] = counts ? (float)(fmax(x, 0) - x * t + log1p(exp(-fabs(x)))) : 0;
+        if (dlogits)
+            dlogits[i] = counts ? (float)((1 / (1 + exp(-x)) - t) * (double)scale) : 0;
+    }
+    return SC_OK;
+}
+
 sc_status sc_reference_sum(sc_stream *s, double *out, const float *x, size_t n)
 {
     (void)s;

@@ -46,6 +46,34 @@ static void embedding(void **state)
     }
 }
 
+static void rows_of_a_table(void **state)
+{
+    (void)state;
+    static const struct {
+        int n, C, table;
+    } shapes[] = {{0, 8, 3}, {1, 4, 1}, {7, 33, 5}, {200, 384, 2}, {90, 48, 300}};
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        int n = shapes[i].n, C = shapes[i].C;
+        size_t all = (size_t)n * (size_t)C, table_n = (size_t)shapes[i].table * (size_t)C;
+        float *table = random_floats(table_n, 1, 1), *d = random_floats(all, 2, 1);
+        int32_t *rows = random_tokens((size_t)n + 1, 3, shapes[i].table);
+        results out = results_new("gathered", all, 4, 1), sum = results_new("gathered, added", all, 5, 1);
+        results scattered = results_new("scattered", table_n, 6, 1);
+        for
+            EACH(c)
+            {
+                const context *x = &contexts[c];
+                OK(x->ops->gather_rows(x->stream, out.of[c], table, rows, n, C, false));
+                OK(x->ops->gather_rows(x->stream, sum.of[c], table, rows, n, C, true));
+                OK(x->ops->scatter_rows(x->stream, scattered.of[c], d, rows, n, C));
+            }
+        results_check(&out, EXACT, 0);
+        results_check(&sum, EXACT, 0);
+        results_check(&scattered, EXACT, 0); /* added in the same order */
+        free(table), free(d), free(rows);
+    }
+}
+
 static void layernorm(void **state)
 {
     (void)state;
@@ -100,7 +128,7 @@ static void linear(void **state)
     for (size_t i = 0; i < COUNT(shapes) * 4; i++) {
         int N = shapes[i / 4][0], Cin = shapes[i / 4][1], Cout = shapes[i / 4][2];
         sc_layout layout = i % 2 ? SC_OUT_IN : SC_IN_OUT;
-        sc_activation f = i % 4 < 2 ? SC_GELU_TANH : SC_GELU_ERF;
+        sc_activation f = i % 4 == 1 ? SC_TANH : i % 4 < 2 ? SC_GELU_TANH : SC_GELU_ERF;
         bool biased = i % 4 != 3;
         size_t n = (size_t)N, in = (size_t)Cin, out = (size_t)Cout;
         float *x = random_floats(n * in, 1, 1), *w = random_floats(in * out, 2, 0.2f),
@@ -109,7 +137,7 @@ static void linear(void **state)
         results y = results_new("y", n * out, 6, 1), act = results_new("act", n * out, 7, 1);
         results pre = results_new("pre", n * out, 8, 1), dx = results_new("dx", n * in, 9, 1);
         results dpre = results_new("dx of activation", n * in, 10, 1), dw = results_new("dw", in * out, 11, 1);
-        results db = results_new("db", out, 12, 1);
+        results db = results_new("db", out, 12, 1), alone = results_new("activation alone", n * in, 13, 1);
         for
             EACH(c)
             {
@@ -119,6 +147,7 @@ static void linear(void **state)
                 OK(o->linear_activation_forward(s, act.of[c], pre.of[c], x, w, b, N, Cin, Cout, layout, f));
                 OK(o->linear_backward_input(s, dx.of[c], dy, w, N, Cin, Cout, layout));
                 OK(o->linear_activation_backward_input(s, dpre.of[c], before, dy, w, N, Cin, Cout, layout, f));
+                OK(o->activation_backward(s, alone.of[c], before, n * in, f));
                 OK(o->linear_backward_weight(s, dw.of[c], biased ? db.of[c] : NULL, x, dy, N, Cin, Cout, layout));
             }
         results_check(&y, 2e-5, FEW_ULP);
@@ -126,6 +155,7 @@ static void linear(void **state)
         results_check(&act, 3e-5, FEW_ULP); /* GELU's slope is at most 1.13 */
         results_check(&dx, 2e-5, FEW_ULP);
         results_check(&dpre, 3e-5, 2e-6);
+        results_check(&alone, 1e-6, 2e-6);
         results_check(&dw, 1e-4, FEW_ULP);
         results_check(&db, 1e-4, FEW_ULP);
         free(x), free(w), free(dy), free(bias), free(before);
@@ -141,17 +171,16 @@ static void activation_over_its_range(void **state)
     for (int i = 0; i < N; i++)
         x[i] = (float)(i - N / 2) * 0.01f, ones[i] = 1;
     x[0] = -1e4f, x[1] = 1e4f, x[2] = -0.0f, x[3] = 1e-30f;
-    for (int f = 0; f < 2; f++) {
-        sc_activation gelu = f ? SC_GELU_ERF : SC_GELU_TANH;
-        results act = results_new("gelu", N, 2, 0), y = results_new("y", N, 2, 0), dx = results_new("dgelu", N, 2, 0);
+    for (int f = SC_GELU_TANH; f <= SC_TANH; f++) {
+        results act = results_new("f", N, 2, 0), y = results_new("y", N, 2, 0), dx = results_new("df", N, 2, 0);
         for
             EACH(c)
             {
                 const context *t = &contexts[c];
                 OK(t->ops->linear_activation_forward(t->stream, act.of[c], y.of[c], x, &one, NULL, N, 1, 1, SC_IN_OUT,
-                                                     gelu));
+                                                     (sc_activation)f));
                 OK(t->ops->linear_activation_backward_input(t->stream, dx.of[c], x, ones, &one, N, 1, 1, SC_IN_OUT,
-                                                            gelu));
+                                                            (sc_activation)f));
             }
         results_check(&y, EXACT, 0);
         /* an exponent near -88 is rounded twice at 2^-24 of itself: 1e-5, relative; exponents stop at 88.3, so that
@@ -346,6 +375,77 @@ static void cross_entropy_survives_extremes(void **state)
         }
 }
 
+static void binary_cross_entropy(void **state)
+{
+    (void)state;
+    enum { N = 300 };
+    float *logits = random_floats(N, 1, 6);
+    int32_t *targets = random_tokens(N, 2, 3);
+    for (int k = 0; k < N; k++)
+        targets[k]--; /* -1, 0, 1 */
+    logits[0] = 1e4f, logits[1] = -1e4f, targets[0] = 0, targets[1] = 0;
+    results loss = results_new("loss", N, 3, 1), dx = results_new("dlogits", N, 4, 1);
+    results in_place = results_new("dlogits in place", N, 1, 6), only = results_new("loss alone", N, 5, 1);
+    in_place.of[0][0] = 1e4f, in_place.of[0][1] = -1e4f;
+    for
+        EACH(c)
+        {
+            const context *x = &contexts[c];
+            memcpy(in_place.of[c], logits, N * sizeof *logits);
+            OK(x->ops->binary_cross_entropy(x->stream, loss.of[c], dx.of[c], logits, targets, N, 0.25f));
+            OK(x->ops->binary_cross_entropy(x->stream, only.of[c], NULL, logits, targets, N, 0.25f));
+            assert_memory_equal(loss.of[c], only.of[c], N * sizeof(float));
+            OK(x->ops->binary_cross_entropy(x->stream, only.of[c], in_place.of[c], in_place.of[c], targets, N, 0.25f));
+            assert_memory_equal(dx.of[c], in_place.of[c], N * sizeof(float));
+            for (int k = 0; k < N; k++) {
+                double p = 1 / (1 + exp(-(double)logits[k])), t = targets[k];
+                double slope = t < 0 ? 0 : 0.25 * (p - t);
+                assert_true(fabs((double)dx.of[c][k] - slope) <= 1e-7);
+                assert_true(t >= 0 || loss.of[c][k] == 0);
+            }
+            assert_true(fabsf(loss.of[c][0] - 1e4f) < 1e-2f && loss.of[c][1] == 0);
+        }
+    results_check(&loss, 5e-6, FEW_ULP);
+    results_check(&only, 5e-6, FEW_ULP);
+    results_check(&dx, 1e-7, FEW_ULP);
+    results_check(&in_place, 1e-7, FEW_ULP);
+    free(logits), free(targets);
+}
+
+/* Padding and company change nothing: a row of a product has the same bits among any number of rows. */
+static void a_row_of_a_product_depends_on_itself_alone(void **state)
+{
+    (void)state;
+    static const int shapes[][2] = {{384, 384}, {384, 1536}, {1536, 384}, {48, 144},
+                                    {33, 5},    {384, 2},    {768, 77},   {384, 1000}};
+    static const int counts[] = {1, 2, 3, 5, 8, 31, 64, 100, 200, 391, 500};
+    enum { MOST = 500 };
+    for (size_t i = 0; i < COUNT(shapes) * 2; i++) {
+        int Cin = shapes[i / 2][0], Cout = shapes[i / 2][1];
+        sc_layout layout = i % 2 ? SC_OUT_IN : SC_IN_OUT;
+        size_t in = (size_t)Cin, out = (size_t)Cout;
+        float *x = random_floats(MOST * in, 1, 1), *w = random_floats(in * out, 2, 0.2f), *b = random_floats(out, 3, 1);
+        float *all = random_floats(MOST * out, 4, 0), *some = random_floats(MOST * out, 5, 0);
+        for
+            EACH(c)
+            {
+                const context *t = &contexts[c];
+                if (t->threads > 2 || (c == 0 && i > 1)) /* the plain loops cannot do otherwise, and take long */
+                    continue;
+                OK(t->ops->linear_forward(t->stream, all, x, w, b, MOST, Cin, Cout, layout));
+                for (size_t k = 0; k < COUNT(counts); k++) {
+                    int N = counts[k];
+                    size_t from = (size_t)(MOST - N);
+                    OK(t->ops->linear_forward(t->stream, some, x + from * in, w, b, N, Cin, Cout, layout));
+                    if (memcmp(some, all + from * out, (size_t)N * out * sizeof *some) != 0)
+                        fail_msg("%s %s: %d rows of %d x %d (%s) have other bits than among %d", t->ops->name,
+                                 t->isa ? t->isa : "", N, Cin, Cout, layout == SC_OUT_IN ? "out, in" : "in, out", MOST);
+                }
+            }
+        free(x), free(w), free(b), free(all), free(some);
+    }
+}
+
 static void sums(void **state)
 {
     (void)state;
@@ -451,6 +551,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(embedding),
+        cmocka_unit_test(rows_of_a_table),
         cmocka_unit_test(layernorm),
         cmocka_unit_test(linear),
         cmocka_unit_test(activation_over_its_range),
@@ -461,6 +562,8 @@ int main(void)
         cmocka_unit_test(dropout_drops_its_share),
         cmocka_unit_test(cross_entropy),
         cmocka_unit_test(cross_entropy_survives_extremes),
+        cmocka_unit_test(binary_cross_entropy),
+        cmocka_unit_test(a_row_of_a_product_depends_on_itself_alone),
         cmocka_unit_test(sums),
         cmocka_unit_test(optimizers),
         cmocka_unit_test(memory_is_aligned_and_zeroed),
