@@ -22,6 +22,7 @@ typedef struct chain_batch { /* one micro-batch, on the host */
     int B, T;
     uint32_t first_row;
     const int32_t *tokens, *targets;
+    const int32_t *segments, *lengths, *next; /* BERT */
 } chain_batch;
 
 typedef enum chain_order {
@@ -117,6 +118,12 @@ static inline bool chain_forward(chain *self, int s, int m, const chain_batch *b
     float *activation = NULL;
     if (s > 0 && !chain_receive(&self->activations[s][m], &activation))
         return false;
+    if (batch->lengths)
+        CHECK(sc_stage_put_lengths(stage, m, batch->lengths, batch->B, batch->T));
+    if (s == 0 && batch->segments)
+        CHECK(sc_stage_put_segments(stage, m, batch->segments, batch->B, batch->T));
+    if (s == self->S - 1 && batch->next)
+        CHECK(sc_stage_put_next(stage, m, batch->next, batch->B, batch->T));
     if (s == 0)
         CHECK(sc_stage_put_tokens(stage, m, batch->tokens, batch->B, batch->T));
     else
@@ -128,7 +135,7 @@ static inline bool chain_forward(chain *self, int s, int m, const chain_batch *b
     if (s == self->S - 1) {
         uint64_t n_targets, counted = 0;
         CHECK(sc_stage_take_loss(stage, m, loss, &n_targets));
-        for (int i = 0; i < batch->B * batch->T; i++)
+        for (int i = 0; i < batch->B * sc_model_n_targets(&self->model, batch->T); i++)
             counted += batch->targets[i] >= 0;
         assert_int_equal(n_targets, counted);
     } else {
@@ -159,7 +166,8 @@ static inline bool chain_backward(chain *self, int s, int m, const chain_batch *
     return true;
 }
 
-/* Forward and backward of M micro-batches: each stage goes through its own list until it lacks something. */
+/* Forward and backward of M micro-batches: each stage goes through its own list until it lacks something. losses: as
+ * sc_stage_take_loss gives them, sc_model_n_losses each. */
 static inline void chain_run(chain *self, chain_order order, const chain_batch *batches, int M,
                              const sc_stage_step *step, double *losses)
 {
@@ -173,7 +181,8 @@ static inline void chain_run(chain *self, chain_order order, const chain_batch *
             while (at[s] < n[s]) {
                 chain_action action = actions[s][at[s]];
                 const chain_batch *batch = &batches[action.m];
-                if (action.kind == 'F' && !chain_forward(self, s, action.m, batch, step, &losses[action.m]))
+                if (action.kind == 'F' &&
+                    !chain_forward(self, s, action.m, batch, step, losses + action.m * sc_model_n_losses(&self->model)))
                     break;
                 if ((action.kind == 'B' || action.kind == 'I') &&
                     !chain_backward(self, s, action.m, batch, action.kind == 'I'))
@@ -192,7 +201,7 @@ static inline void chain_run(chain *self, chain_order order, const chain_batch *
 static inline void chain_reduce_tied(chain *self)
 {
     sc_stage *first = self->stages[0], *last = self->stages[self->S - 1];
-    if (!self->model.tied)
+    if (sc_model_tied_param(&self->model) < 0)
         return;
     if (first == last) {
         CHECK(sc_stage_reduce_tied_local(first));

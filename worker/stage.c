@@ -84,6 +84,11 @@ uint64_t sc_stage_cache_bytes(const sc_stage_options *o)
     return aligned((uint64_t)o->cached_rows * (uint64_t)o->model.context * (uint64_t)o->model.hidden * sizeof(float));
 }
 
+uint64_t sc_stage_lengths_bytes(const sc_stage_options *o)
+{
+    return sc_model_takes_segments(&o->model) ? aligned((uint64_t)o->B * sizeof(int32_t)) : 0;
+}
+
 typedef struct slot_sizes {
     uint64_t saved, weight; /* of all blocks: of a set and of a split */
     uint64_t shared, max_weight, max_scratch;
@@ -104,9 +109,9 @@ static bool shares_saved(const sc_stage_options *o, sc_block_kind kind)
  * all its transformer blocks; a set then has only the stage's input and what the embedding and the head save. */
 static slot_sizes size_slots(const sc_stage_options *o, sc_stage_block *blocks)
 {
-    slot_sizes sizes = {0};
+    slot_sizes sizes = {.saved = sc_stage_lengths_bytes(o)};
     if (shares_saved(o, sc_model_block_kind(&o->model, o->slice.first_block)))
-        sizes.saved = row_bytes(o);
+        sizes.saved += row_bytes(o);
     for (int i = 0; i < o->slice.n_blocks; i++) {
         int block = o->slice.first_block + i;
         bool shares = shares_saved(o, sc_model_block_kind(&o->model, block));
@@ -140,7 +145,7 @@ static void carve_activations(const sc_stage_options *o, int n_params, sc_arena 
     areas->scratch = sc_arena_carve(arena, o->train ? sizes.max_scratch : 0);
     areas->cache = sc_arena_carve(arena, sizes.cache);
     areas->output = sc_arena_carve(arena, has_head(o) ? 0 : row);
-    areas->sums = sc_arena_carve(arena, (uint64_t)(n_params + 1) * sizeof(double));
+    areas->sums = sc_arena_carve(arena, (uint64_t)(n_params + SC_MAX_LOSSES) * sizeof(double));
     if (!o->train)
         return;
     areas->weight = sc_arena_carve(arena, sizes.max_weight);
@@ -186,10 +191,14 @@ static sc_status check_options(const sc_stage_options *o)
                        "%d micro-batches in flight, %d of them between their halves of backward; allowed are 1 to %d, "
                        "and no more split than in flight",
                        o->max_alive, o->max_split, SC_MAX_MICROBATCHES);
-    int most = o->train ? 0 : SC_MAX_CACHED_TOKENS / o->model.context;
+    int most = o->train || o->model.family == SC_BERT ? 0 : SC_MAX_CACHED_TOKENS / o->model.context;
     if (o->cached_rows < 0 || o->cached_rows > most)
         return SC_FAIL(SC_INVALID, "a cache for %d sequences; a stage that %s, of context %d, has one for 0 to %d",
-                       o->cached_rows, o->train ? "trains" : "does not train", o->model.context, most);
+                       o->cached_rows,
+                       o->model.family == SC_BERT ? "is not for generation"
+                       : o->train                 ? "trains"
+                                                  : "does not train",
+                       o->model.context, most);
     return SC_OK;
 }
 
@@ -200,7 +209,7 @@ static void place_slots(sc_stage *self)
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
         uint64_t used[3] = {0}; /* by life */
         sc_slot slot, end;
-        for (sc_model_slots(kinds[k], &slot, &end); slot < end; slot++) {
+        for (sc_model_slots(&o->model, kinds[k], &slot, &end); slot < end; slot++) {
             uint64_t *at = &used[sc_model_slot_life(slot)];
             self->slot_offsets[slot] = *at;
             *at += sc_model_slot_bytes(&o->model, slot, o->B, o->T);
@@ -264,7 +273,8 @@ sc_status sc_stage_new(const sc_stage_options *options, sc_stage **out)
     self->sets = calloc((size_t)options->max_alive, sizeof *self->sets);
     self->split_used = calloc((size_t)options->max_split + 1, sizeof *self->split_used);
     self->cached = calloc((size_t)options->cached_rows + 1, sizeof *self->cached);
-    if (!self->params || !self->blocks || !self->sets || !self->split_used || !self->cached)
+    self->host_ids = calloc(2 * (size_t)options->B * (size_t)options->T, sizeof *self->host_ids);
+    if (!self->params || !self->blocks || !self->sets || !self->split_used || !self->cached || !self->host_ids)
         goto no_memory;
 
     list_params(options, self->params, &self->params_bytes);
@@ -273,7 +283,7 @@ sc_status sc_stage_new(const sc_stage_options *options, sc_stage **out)
         sc_stage_block *block = &self->blocks[i];
         block->index = slice->first_block + i;
         block->kind = sc_model_block_kind(&options->model, block->index);
-        block->functions = sc_block_of_kind(block->kind);
+        block->functions = sc_block_of(&options->model, block->kind);
         place_block_params(self, block);
     }
     place_slots(self);
@@ -303,6 +313,7 @@ void sc_stage_destroy(sc_stage **self_p)
     free(self->sets);
     free(self->split_used);
     free(self->cached);
+    free(self->host_ids);
     free(self);
     *self_p = NULL;
 }

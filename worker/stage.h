@@ -54,6 +54,7 @@ typedef struct sc_stage_step {
     uint64_t seed;
     int64_t optimizer_step; /* 1 for the first; keys dropout */
     float loss_scale;       /* 1 / targets that count in the whole step */
+    float next_scale;       /* pre-training: 1 / sequences in the whole step */
     bool cache;             /* keys and values are read from the cache and added to it */
     int position;           /* with `cache`: tokens of each sequence that the cache has; this micro-batch's follow */
 } sc_stage_step;
@@ -83,8 +84,14 @@ bool sc_stage_is_last(const sc_stage *self);  /* holds the head */
 sc_status sc_stage_put_tokens(sc_stage *self, int microbatch, const int32_t *tokens, int B, int T);
 /* Other stages: float32 (B,T,C). */
 sc_status sc_stage_put_activation(sc_stage *self, int microbatch, const float *activation, int B, int T);
-/* Last stage, before its forward: int32 (B,T); -1 marks a position that does not count. */
+/* BERT, every stage: tokens of each sequence, int32 (B), each in [1, T]; behind them is padding. */
+sc_status sc_stage_put_lengths(sc_stage *self, int microbatch, const int32_t *lengths, int B, int T);
+/* BERT, first stage: the segment of each token, int32 (B,T), each below model.token_types. */
+sc_status sc_stage_put_segments(sc_stage *self, int microbatch, const int32_t *segments, int B, int T);
+/* Last stage, before its forward: int32 (B, sc_model_n_targets (T)); -1 marks a position that does not count. */
 sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *targets, int B, int T);
+/* Pre-training, last stage: int32 (B), 1 where the second sentence is from elsewhere, 0 where it follows the first. */
+sc_status sc_stage_put_next(sc_stage *self, int microbatch, const int32_t *next, int B, int T);
 /* `first_row`: index of the micro-batch's first sequence in the step's batch; keys dropout, and is its row in the cache.
  * With step->cache: at position 0 a micro-batch of any T <= context; behind cached tokens T is 1. A position before a
  * row's end cuts the row there. Errors: SC_FAILED_PRECONDITION (no cache; a row does not reach `position`), SC_INVALID
@@ -92,9 +99,9 @@ sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *ta
 sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, const sc_stage_step *step);
 /* Not the last stage: its output, float32 (B,T,C), until the next forward. */
 sc_status sc_stage_take_activation(sc_stage *self, int microbatch, float *out);
-/* Last stage: sum of the micro-batch's losses (not yet divided), and how many targets counted. */
-sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sum, uint64_t *n_targets);
-/* Last stage, forward-only without targets: logits of the last position of each sequence, (B,V). */
+/* Last stage: sums of the micro-batch's losses (not yet divided), sc_model_n_losses of them, and how many targets counted. */
+sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sums, uint64_t *n_targets);
+/* Last stage, forward-only without targets: logits, (B, sc_model_n_logits (T)). */
 sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out);
 /* Not the last stage: gradient of its output, (B,T,C). One may be put while the last backward's is not yet taken. */
 sc_status sc_stage_put_gradient(sc_stage *self, int microbatch, const float *gradient);

@@ -5,7 +5,7 @@
  *   params       every distinct parameter of the slice, at param.offset
  *   gradients    the same layout; behind it, where one stage has both sides of the tied matrix, the head's side
  *   optimizer    the moments, each in the same layout
- *   activations  sets      max_alive times the saved slots of all blocks
+ *   activations  sets      max_alive times the lengths of the sequences (BERT) and the saved slots of all blocks
  *                shared    only in a stage that does not train: the saved slots of one transformer block, used by all
  *                weight    weight slots of the largest block, for full backwards
  *                splits    max_split times the weight slots of all blocks, from backward_input to backward_weight
@@ -48,7 +48,7 @@ typedef enum sc_set_state { SC_SET_FREE, SC_SET_FILLING, SC_SET_FORWARDED, SC_SE
 typedef struct sc_stage_set {
     sc_set_state state;
     int microbatch, B, T;
-    bool has_input, has_targets;
+    bool has_input, has_lengths, has_segments, has_targets, has_next;
     uint64_t n_targets; /* that count */
     int split;          /* its place in `splits` in state SPLIT */
     uint32_t first_row; /* of its forward, as backward draws the same dropout */
@@ -71,7 +71,7 @@ typedef struct sc_stage_areas {
     char *sets, *shared, *weight, *splits, *scratch, *cache;
     float *output;
     float *flows[SC_STAGE_FLOWS];
-    double *sums;   /* one a parameter, and one for a loss */
+    double *sums;   /* one a parameter, and SC_MAX_LOSSES */
     float *staging; /* SC_STAGE_TIED_PIECE elements of the other side's gradient */
 } sc_stage_areas;
 enum { SC_STAGE_TIED_PIECE = 1 << 16 }; /* 256 KiB: stays in a core's cache between the copy and the addition */
@@ -89,6 +89,7 @@ struct sc_stage {
     sc_stage_set *sets; /* [max_alive] */
     bool *split_used;   /* [max_split] */
     int *cached;        /* [cached_rows]: tokens of each row that the cache has */
+    int32_t *host_ids;  /* [2 * B * T]: where a head for masked words sorts out what counts */
     sc_stage_flow flows[SC_STAGE_FLOWS];
     int output_of;       /* the micro-batch whose output `areas.output` holds; -1: none */
     uint64_t tied_added; /* elements of the tied gradient that are reduced in this step */
@@ -104,6 +105,8 @@ static inline float *sc_stage_moment(const sc_stage *self, const sc_stage_param 
     return sc_stage_at(&self->optimizer_arena, (uint64_t)moment * self->params_bytes + param->offset);
 }
 
+/* Bytes of a set's lengths, with which it begins. */
+uint64_t sc_stage_lengths_bytes(const sc_stage_options *options);
 /* Bytes of one block's keys (or values) in the cache. */
 uint64_t sc_stage_cache_bytes(const sc_stage_options *options);
 void sc_stage_empty_cache(sc_stage *self);

@@ -94,8 +94,15 @@ static void *saved_slot(const sc_stage *self, const sc_stage_set *set, int i, sc
     if (!block->shares_saved)
         return set_memory(self, set) + block->saved_offset + self->slot_offsets[slot];
     if (i == 0 && slot == block->functions->input)
-        return set_memory(self, set); /* the stage's input waits for its forward: it cannot be shared */
+        return set_memory(self, set) +
+               sc_stage_lengths_bytes(
+                   &self->options); /* the stage's input waits for its forward: it cannot be shared */
     return self->areas.shared + self->slot_offsets[slot];
+}
+
+static int32_t *lengths_of(const sc_stage *self, const sc_stage_set *set)
+{
+    return set->has_lengths ? (int32_t *)(void *)set_memory(self, set) : NULL;
 }
 
 static void *input_slot(const sc_stage *self, const sc_stage_set *set, int i)
@@ -117,10 +124,13 @@ static sc_block_call block_call(const sc_stage *self, const sc_stage_set *set, i
         .grads = block->grads,
         .B = set->B,
         .T = set->T,
+        .lengths = lengths_of(self, set),
         .train = set->step.train,
         .targets = set->has_targets,
+        .n_masked = (int)set->n_targets,
         .position = set->step.cache ? set->step.position : 0,
         .loss_scale = set->step.loss_scale,
+        .next_scale = set->step.next_scale,
         .dropout = {.p = set->step.train ? o->model.dropout : 0.0f,
                     .seed = set->step.seed,
                     .step = (uint32_t)set->step.optimizer_step,
@@ -134,7 +144,7 @@ static sc_block_call block_call(const sc_stage *self, const sc_stage_set *set, i
         call.v_cache = (float *)(void *)values + row;
     }
     sc_slot slot, end;
-    for (sc_model_slots(block->kind, &slot, &end); slot < end; slot++) {
+    for (sc_model_slots(&o->model, block->kind, &slot, &end); slot < end; slot++) {
         switch (sc_model_slot_life(slot)) {
         case SC_LIFE_SAVED:
             call.slots[slot] = saved_slot(self, set, i, slot);
@@ -158,17 +168,23 @@ static sc_status put(sc_stage *self, void *to, const void *from, size_t bytes)
     return self->options.ops->stream_sync(self->options.stream);
 }
 
-/* Ids from outside index the embedding's rows: each is checked. `low` is the smallest allowed. */
+/* Ids from outside index rows of tables: each is checked to be in [low, below). `n`: of a sequence. */
 static sc_status check_ids(const sc_stage *self, int microbatch, const char *what, const int32_t *ids, int B, int T,
-                           int32_t low)
+                           int n, int32_t low, int32_t below)
 {
     SC_TRY(check_shape(self, microbatch, B, T));
-    int V = self->options.model.vocab;
-    for (int i = 0; i < B * T; i++)
-        if (ids[i] < low || ids[i] >= V)
-            return SC_FAIL(SC_INVALID,
-                           "micro-batch %d, sequence %d, position %d: %s %" PRId32 " is not in the vocabulary of %d",
-                           microbatch, i / T, i % T, what, ids[i], V);
+    for (int i = 0; i < B * n; i++)
+        if (ids[i] < low || ids[i] >= below)
+            return SC_FAIL(SC_INVALID, "micro-batch %d, sequence %d, position %d: %s %" PRId32 " is not %s %" PRId32,
+                           microbatch, i / n, i % n, what, ids[i],
+                           below == self->options.model.vocab ? "in the vocabulary of" : "below", below);
+    return SC_OK;
+}
+
+static sc_status check_bert(const sc_stage *self, int microbatch, const char *what, bool is_place)
+{
+    if (!sc_model_takes_segments(&self->options.model) || !is_place)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: %s for a stage that takes none", microbatch, what);
     return SC_OK;
 }
 
@@ -177,10 +193,33 @@ sc_status sc_stage_put_tokens(sc_stage *self, int microbatch, const int32_t *tok
     if (!sc_stage_is_first(self))
         return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: tokens for a stage without the embedding", microbatch);
     sc_stage_set *set = NULL;
-    SC_TRY(check_ids(self, microbatch, "token", tokens, B, T, 0));
+    SC_TRY(check_ids(self, microbatch, "token", tokens, B, T, T, 0, self->options.model.vocab));
     SC_TRY(open_set(self, microbatch, B, T, &set));
     SC_TRY(put(self, input_slot(self, set, 0), tokens, (size_t)B * (size_t)T * sizeof *tokens));
     set->has_input = true;
+    return SC_OK;
+}
+
+sc_status sc_stage_put_lengths(sc_stage *self, int microbatch, const int32_t *lengths, int B, int T)
+{
+    sc_stage_set *set = NULL;
+    SC_TRY(check_bert(self, microbatch, "lengths", true));
+    SC_TRY(check_ids(self, microbatch, "length", lengths, B, T, 1, 1, T + 1));
+    SC_TRY(open_set(self, microbatch, B, T, &set));
+    SC_TRY(put(self, set_memory(self, set), lengths, (size_t)B * sizeof *lengths));
+    set->has_lengths = true;
+    return SC_OK;
+}
+
+sc_status sc_stage_put_segments(sc_stage *self, int microbatch, const int32_t *segments, int B, int T)
+{
+    sc_stage_set *set = NULL;
+    SC_TRY(check_bert(self, microbatch, "segments", sc_stage_is_first(self)));
+    SC_TRY(check_ids(self, microbatch, "segment", segments, B, T, T, 0, self->options.model.token_types));
+    SC_TRY(open_set(self, microbatch, B, T, &set));
+    SC_TRY(
+        put(self, saved_slot(self, set, 0, SC_SLOT_BERT_SEGMENTS), segments, (size_t)B * (size_t)T * sizeof *segments));
+    set->has_segments = true;
     return SC_OK;
 }
 
@@ -197,19 +236,72 @@ sc_status sc_stage_put_activation(sc_stage *self, int microbatch, const float *a
     return SC_OK;
 }
 
+/* Of a head for masked words: where those that count are, and what they are. */
+static sc_status put_masked(sc_stage *self, const sc_stage_set *set, int head, const int32_t *targets)
+{
+    int N = set->B * set->T;
+    int32_t *rows = self->host_ids, *of_rows = rows + N, n = 0;
+    for (int32_t i = 0; i < N; i++)
+        if (targets[i] >= 0) {
+            rows[n] = i;
+            of_rows[n++] = targets[i];
+        }
+    SC_TRY(put(self, saved_slot(self, set, head, SC_SLOT_WORDS_ROWS), rows, (size_t)n * sizeof *rows));
+    return put(self, saved_slot(self, set, head, SC_SLOT_WORDS_TARGETS), of_rows, (size_t)n * sizeof *rows);
+}
+
 sc_status sc_stage_put_targets(sc_stage *self, int microbatch, const int32_t *targets, int B, int T)
 {
     if (!sc_stage_is_last(self))
         return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d: targets for a stage without the head", microbatch);
+    const sc_model *model = &self->options.model;
+    int head = self->options.slice.n_blocks - 1, n = sc_model_n_targets(model, T);
+    sc_slot slot = self->blocks[head].functions->targets;
     sc_stage_set *set = NULL;
-    SC_TRY(check_ids(self, microbatch, "target", targets, B, T, INT32_MIN));
+    SC_TRY(check_ids(self, microbatch, "target", targets, B, T, n, INT32_MIN, sc_model_targets_below(model)));
     SC_TRY(open_set(self, microbatch, B, T, &set));
-    int head = self->options.slice.n_blocks - 1;
-    SC_TRY(put(self, saved_slot(self, set, head, SC_SLOT_TARGETS), targets, (size_t)B * (size_t)T * sizeof *targets));
+    if (slot == SC_SLOT_WORDS_TARGETS)
+        SC_TRY(put_masked(self, set, head, targets));
+    else
+        SC_TRY(put(self, saved_slot(self, set, head, slot), targets, (size_t)B * (size_t)n * sizeof *targets));
     set->has_targets = true;
     set->n_targets = 0;
-    for (int i = 0; i < B * T; i++)
+    for (int i = 0; i < B * n; i++)
         set->n_targets += targets[i] >= 0;
+    return SC_OK;
+}
+
+sc_status sc_stage_put_next(sc_stage *self, int microbatch, const int32_t *next, int B, int T)
+{
+    sc_stage_set *set = NULL;
+    int head = self->options.slice.n_blocks - 1;
+    SC_TRY(check_bert(self, microbatch, "next sentences",
+                      sc_stage_is_last(self) && sc_model_predicts_next(&self->options.model)));
+    SC_TRY(check_ids(self, microbatch, "next sentence", next, B, T, 1, 0, 2));
+    SC_TRY(open_set(self, microbatch, B, T, &set));
+    SC_TRY(put(self, saved_slot(self, set, head, SC_SLOT_NEXT_TARGETS), next, (size_t)B * sizeof *next));
+    set->has_next = true;
+    return SC_OK;
+}
+
+/* What must have been put before a forward. */
+static sc_status check_inputs(const sc_stage *self, const sc_stage_set *set, const sc_stage_step *step)
+{
+    const sc_model *model = &self->options.model;
+    bool bert = sc_model_takes_segments(model), first = sc_stage_is_first(self), last = sc_stage_is_last(self);
+    const char *missing = NULL;
+    if (!set->has_input)
+        missing = "input";
+    else if (bert && !set->has_lengths)
+        missing = "lengths";
+    else if (bert && first && !set->has_segments)
+        missing = "segments";
+    else if (step->train && last && !set->has_targets)
+        missing = "targets";
+    else if (set->has_targets && sc_model_predicts_next(model) && !set->has_next)
+        missing = "next sentences";
+    if (missing)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d has no %s yet", set->microbatch, missing);
     return SC_OK;
 }
 
@@ -252,13 +344,10 @@ sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, c
 {
     sc_stage_set *set = NULL;
     SC_TRY(get_set(self, microbatch, SC_SET_FILLING, "forward", &set));
-    if (!set->has_input)
-        return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d has no input yet", microbatch);
     if (step->train && !self->options.train)
         return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d is to train a stage made for forward only",
                        microbatch);
-    if (step->train && sc_stage_is_last(self) && !set->has_targets)
-        return SC_FAIL(SC_FAILED_PRECONDITION, "forward: micro-batch %d has no targets yet", microbatch);
+    SC_TRY(check_inputs(self, set, step));
     if (step->cache)
         SC_TRY(check_cache(self, set, first_row, step));
 
@@ -302,15 +391,20 @@ static sc_status get_head(sc_stage *self, int microbatch, bool targets, const ch
     return SC_OK;
 }
 
-sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sum, uint64_t *n_targets)
+sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sums, uint64_t *n_targets)
 {
     sc_stage_set *set = NULL;
     SC_TRY(get_head(self, microbatch, true, "taking a loss", &set));
     const sc_stage_options *o = &self->options;
-    const float *loss = saved_slot(self, set, o->slice.n_blocks - 1, SC_SLOT_LOSS);
-    double *device_sum = self->areas.sums + self->n_params;
-    SC_TRY(o->ops->sum(o->stream, device_sum, loss, (size_t)set->B * (size_t)set->T));
-    SC_TRY(o->ops->copy_out(o->stream, sum, device_sum, sizeof *sum));
+    int head = o->slice.n_blocks - 1, n_losses = sc_model_n_losses(&o->model);
+    sc_slot slot = self->blocks[head].functions->loss;
+    double *device_sums = self->areas.sums + self->n_params;
+    size_t n = slot == SC_SLOT_WORDS_LOSS ? (size_t)set->n_targets
+                                          : (size_t)set->B * (size_t)sc_model_n_targets(&o->model, set->T);
+    SC_TRY(o->ops->sum(o->stream, device_sums, saved_slot(self, set, head, slot), n));
+    if (n_losses > 1)
+        SC_TRY(o->ops->sum(o->stream, device_sums + 1, saved_slot(self, set, head, SC_SLOT_NEXT_LOSS), (size_t)set->B));
+    SC_TRY(o->ops->copy_out(o->stream, sums, device_sums, (size_t)n_losses * sizeof *sums));
     *n_targets = set->n_targets;
     return o->ops->stream_sync(o->stream);
 }
@@ -320,8 +414,9 @@ sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out)
     sc_stage_set *set = NULL;
     SC_TRY(get_head(self, microbatch, false, "taking logits", &set));
     const sc_stage_options *o = &self->options;
-    const float *logits = saved_slot(self, set, o->slice.n_blocks - 1, SC_SLOT_LOGITS);
-    size_t n = (size_t)set->B * (size_t)o->model.vocab;
+    int head = o->slice.n_blocks - 1;
+    const float *logits = saved_slot(self, set, head, self->blocks[head].functions->logits);
+    size_t n = (size_t)set->B * (size_t)sc_model_n_logits(&o->model, set->T);
     SC_TRY(o->ops->copy_out(o->stream, out, logits, n * sizeof(float)));
     return o->ops->stream_sync(o->stream);
 }

@@ -1,4 +1,4 @@
-#include "proto/base/model.h"
+#include "proto/base/model_internal.h"
 
 #include "proto/base/rng.h"
 
@@ -10,7 +10,7 @@
 /* --- what is there -------------------------------------------------------------------------------------------------
  */
 
-static sc_status check_size(const char *field, int value, int limit)
+sc_status sc_model_check_size(const char *field, int value, int limit)
 {
     if (value < 1 || value > limit)
         return SC_FAIL(SC_INVALID, "model.%s is %d; it must be between 1 and %d", field, value, limit);
@@ -20,14 +20,14 @@ static sc_status check_size(const char *field, int value, int limit)
 sc_status sc_model_check(const sc_model *model)
 {
     /* The limits keep every product of two of them inside 63 bits. */
-    if (model->family != SC_GPT2)
-        return SC_FAIL(SC_INVALID, "model.family %d is not known; this build knows gpt2", (int)model->family);
-    SC_TRY(check_size("layers", model->layers, SC_MAX_LAYERS));
-    SC_TRY(check_size("heads", model->heads, 1024));
-    SC_TRY(check_size("hidden", model->hidden, 1 << 16));
-    SC_TRY(check_size("context", model->context,
-                      1 << 16)); /* dropout's index: (heads * context^2) < 2^34 is checked below */
-    SC_TRY(check_size("vocab", model->vocab, 1 << 24));
+    if (model->family != SC_GPT2 && model->family != SC_BERT)
+        return SC_FAIL(SC_INVALID, "model.family %d is not known; this build knows gpt2 and bert", (int)model->family);
+    SC_TRY(sc_model_check_size("layers", model->layers, SC_MAX_LAYERS));
+    SC_TRY(sc_model_check_size("heads", model->heads, 1024));
+    SC_TRY(sc_model_check_size("hidden", model->hidden, 1 << 16));
+    SC_TRY(sc_model_check_size("context", model->context,
+                               1 << 16)); /* dropout's index: (heads * context^2) < 2^34 is checked below */
+    SC_TRY(sc_model_check_size("vocab", model->vocab, 1 << 24));
     if (model->hidden % model->heads != 0)
         return SC_FAIL(SC_INVALID, "model.hidden %d is not divisible by model.heads %d", model->hidden, model->heads);
     if ((uint64_t)model->heads * (uint64_t)model->context * (uint64_t)model->context >= 1ull << 34)
@@ -37,8 +37,69 @@ sc_status sc_model_check(const sc_model *model)
         return SC_FAIL(SC_INVALID, "model.dropout is %g; it must be at least 0 and below 1", (double)model->dropout);
     if (!(model->norm_epsilon > 0.0f))
         return SC_FAIL(SC_INVALID, "the LayerNorm epsilon is %g; it must be positive", (double)model->norm_epsilon);
+    if (model->family == SC_BERT)
+        return sc_model_check_bert(model);
+    if (model->task != SC_TASK_NEXT_TOKEN || model->intermediate != 0 || model->token_types != 0 ||
+        model->labels != 0 || model->multi_label)
+        return SC_FAIL(SC_INVALID, "a gpt2 has no task, intermediate size, segments or labels of its own");
     return SC_OK;
 }
+
+/* --- in and out -------------------------------------------------------------------------------------------------------
+ */
+
+bool sc_model_takes_segments(const sc_model *model)
+{
+    return model->family == SC_BERT;
+}
+
+bool sc_model_predicts_next(const sc_model *model)
+{
+    return model->task == SC_TASK_PRETRAINING;
+}
+
+int sc_model_n_targets(const sc_model *model, int T)
+{
+    if (model->task != SC_TASK_CLASSIFICATION)
+        return T;
+    return model->multi_label ? model->labels : 1;
+}
+
+int sc_model_targets_below(const sc_model *model)
+{
+    if (model->multi_label)
+        return 2;
+    return model->labels > 0 ? model->labels : model->vocab;
+}
+
+uint64_t sc_model_n_logits(const sc_model *model, int T)
+{
+    switch (model->task) {
+    case SC_TASK_NEXT_TOKEN:
+        break;
+    case SC_TASK_PRETRAINING:
+    case SC_TASK_MASKED_WORDS:
+        return (uint64_t)T * (uint64_t)model->vocab;
+    case SC_TASK_CLASSIFICATION:
+        return (uint64_t)model->labels;
+    case SC_TASK_TAGGING:
+        return (uint64_t)T * (uint64_t)model->labels;
+    }
+    return (uint64_t)model->vocab;
+}
+
+int sc_model_n_losses(const sc_model *model)
+{
+    return sc_model_predicts_next(model) ? 2 : 1;
+}
+
+int sc_model_intermediate(const sc_model *model)
+{
+    return model->intermediate > 0 ? model->intermediate : 4 * model->hidden;
+}
+
+/* --- blocks -----------------------------------------------------------------------------------------------------------
+ */
 
 int sc_model_n_blocks(const sc_model *model)
 {
@@ -58,7 +119,7 @@ const char *sc_model_block_name(const sc_model *model, int block, char *text, si
         snprintf(text, text_bytes, "embedding");
         break;
     case SC_BLOCK_TRANSFORMER:
-        snprintf(text, text_bytes, "h.%d", block - 1);
+        snprintf(text, text_bytes, model->family == SC_BERT ? "layer.%d" : "h.%d", block - 1);
         break;
     case SC_BLOCK_HEAD:
         snprintf(text, text_bytes, "head");
@@ -95,44 +156,55 @@ static int first_norm_param(const sc_model *model)
 
 int sc_model_n_params(const sc_model *model)
 {
+    if (model->family == SC_BERT)
+        return sc_model_bert_n_params(model);
     return first_norm_param(model) + N_NORM_PARAMS + (model->tied ? 0 : 1);
+}
+
+static void gpt2_param(const sc_model *model, int ordinal, sc_param *p)
+{
+    int C = model->hidden;
+    if (ordinal < N_EMBEDDING_PARAMS) {
+        snprintf(p->name, sizeof p->name, "transformer.%s.weight", ordinal == 0 ? "wte" : "wpe");
+        p->shape = SC_SHAPE(ordinal == 0 ? model->vocab : model->context, C);
+        p->init = SC_INIT_NORMAL;
+    } else if (ordinal < first_norm_param(model)) {
+        int layer = (ordinal - N_EMBEDDING_PARAMS) / N_LAYER_PARAMS,
+            which = (ordinal - N_EMBEDDING_PARAMS) % N_LAYER_PARAMS;
+        snprintf(p->name, sizeof p->name, "transformer.h.%d.%s", layer, layer_params[which].name);
+        p->shape.n_dims = layer_params[which].columns ? 2 : 1;
+        p->shape.dims[0] = (int64_t)layer_params[which].rows * C;
+        if (layer_params[which].columns)
+            p->shape.dims[1] = (int64_t)layer_params[which].columns * C;
+        p->init = layer_params[which].init;
+        if (layer_params[which].residual)
+            p->init_std = (float)(0.02 / sqrt(2.0 * model->layers));
+    } else if (ordinal == first_norm_param(model) + N_NORM_PARAMS) {
+        snprintf(p->name, sizeof p->name, "lm_head.weight");
+        p->shape = SC_SHAPE(model->vocab, C);
+        p->init = SC_INIT_NORMAL;
+    } else {
+        bool weight = ordinal == first_norm_param(model);
+        snprintf(p->name, sizeof p->name, "transformer.ln_f.%s", weight ? "weight" : "bias");
+        p->shape = SC_SHAPE(C);
+        p->init = weight ? SC_INIT_ONE : SC_INIT_ZERO;
+    }
 }
 
 sc_param sc_model_param(const sc_model *model, int ordinal)
 {
     assert(ordinal >= 0 && ordinal < sc_model_n_params(model));
-    sc_param p = {.ordinal = ordinal, .init_std = 0.02f}; /* Radford et al. 2019 and GPT-2's released code */
-    int C = model->hidden;
-    if (ordinal < N_EMBEDDING_PARAMS) {
-        snprintf(p.name, sizeof p.name, "transformer.%s.weight", ordinal == 0 ? "wte" : "wpe");
-        p.shape = SC_SHAPE(ordinal == 0 ? model->vocab : model->context, C);
-        p.init = SC_INIT_NORMAL;
-    } else if (ordinal < first_norm_param(model)) {
-        int layer = (ordinal - N_EMBEDDING_PARAMS) / N_LAYER_PARAMS,
-            which = (ordinal - N_EMBEDDING_PARAMS) % N_LAYER_PARAMS;
-        snprintf(p.name, sizeof p.name, "transformer.h.%d.%s", layer, layer_params[which].name);
-        p.shape.n_dims = layer_params[which].columns ? 2 : 1;
-        p.shape.dims[0] = (int64_t)layer_params[which].rows * C;
-        if (layer_params[which].columns)
-            p.shape.dims[1] = (int64_t)layer_params[which].columns * C;
-        p.init = layer_params[which].init;
-        if (layer_params[which].residual)
-            p.init_std = (float)(0.02 / sqrt(2.0 * model->layers));
-    } else if (ordinal == first_norm_param(model) + N_NORM_PARAMS) {
-        snprintf(p.name, sizeof p.name, "lm_head.weight");
-        p.shape = SC_SHAPE(model->vocab, C);
-        p.init = SC_INIT_NORMAL;
-    } else {
-        bool weight = ordinal == first_norm_param(model);
-        snprintf(p.name, sizeof p.name, "transformer.ln_f.%s", weight ? "weight" : "bias");
-        p.shape = SC_SHAPE(C);
-        p.init = weight ? SC_INIT_ONE : SC_INIT_ZERO;
-    }
+    sc_param p = {.ordinal = ordinal,
+                  .init_std = 0.02f}; /* Radford et al. 2019; Devlin et al. 2018; their released code */
+    if (model->family == SC_BERT)
+        sc_model_bert_param(model, ordinal, &p);
+    else
+        gpt2_param(model, ordinal, &p);
     p.decays = p.shape.n_dims >= 2;
     return p;
 }
 
-static uint64_t n_elements(const sc_model *model, int ordinal)
+uint64_t sc_model_param_elements(const sc_model *model, int ordinal)
 {
     sc_param p = sc_model_param(model, ordinal);
     return (uint64_t)p.shape.dims[0] * (p.shape.n_dims > 1 ? (uint64_t)p.shape.dims[1] : 1);
@@ -142,7 +214,7 @@ uint64_t sc_model_n_elements(const sc_model *model)
 {
     uint64_t n = 0;
     for (int i = 0; i < sc_model_n_params(model); i++)
-        n += n_elements(model, i);
+        n += sc_model_param_elements(model, i);
     return n;
 }
 
@@ -158,6 +230,8 @@ int sc_model_find_param(const sc_model *model, const char *name)
 
 int sc_model_block_params(const sc_model *model, int block, int ordinals[SC_MAX_BLOCK_PARAMS])
 {
+    if (model->family == SC_BERT)
+        return sc_model_bert_block_params(model, block, ordinals);
     int first = 0, n = 0;
     switch (sc_model_block_kind(model, block)) {
     case SC_BLOCK_EMBEDDING:
@@ -184,13 +258,22 @@ int sc_model_embedding_param(const sc_model *model)
     return 0;
 }
 
+static bool predicts_words(const sc_model *model)
+{
+    return model->task == SC_TASK_PRETRAINING || model->task == SC_TASK_MASKED_WORDS;
+}
+
 int sc_model_decoder_param(const sc_model *model)
 {
+    if (model->family == SC_BERT)
+        return predicts_words(model) ? sc_model_embedding_param(model) : -1;
     return model->tied ? sc_model_embedding_param(model) : first_norm_param(model) + N_NORM_PARAMS;
 }
 
 int sc_model_tied_param(const sc_model *model)
 {
+    if (model->family == SC_BERT)
+        return sc_model_decoder_param(model);
     return model->tied ? sc_model_embedding_param(model) : -1;
 }
 
@@ -202,103 +285,4 @@ void sc_model_init_param(const sc_model *model, int ordinal, uint64_t seed, uint
         out[i] = p.init == SC_INIT_NORMAL ? p.init_std * sc_rng_normal(&rng, first + i)
                  : p.init == SC_INIT_ONE  ? 1.0f
                                           : 0.0f;
-}
-
-/* --- slots and costs -----------------------------------------------------------------------------------------------
- */
-
-/* Elements of a slot: N * (c * C + v * V + n), or B * NH * T where `heads`. */
-static const struct {
-    sc_slot_life life;
-    unsigned char c, v, n, heads;
-} slots[SC_N_SLOTS] = {
-    [SC_SLOT_TOKENS] = {SC_LIFE_SAVED, .n = 1},   [SC_SLOT_DEMBED] = {SC_LIFE_WEIGHT, .c = 1},
-    [SC_SLOT_X] = {SC_LIFE_SAVED, .c = 1},        [SC_SLOT_LN1_MEAN] = {SC_LIFE_SAVED, .n = 1},
-    [SC_SLOT_LN1_RSTD] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LN1] = {SC_LIFE_SAVED, .c = 1},
-    [SC_SLOT_QKV] = {SC_LIFE_SAVED, .c = 3},      [SC_SLOT_LSE] = {SC_LIFE_SAVED, .heads = 1},
-    [SC_SLOT_ATT] = {SC_LIFE_SAVED, .c = 1},      [SC_SLOT_RES] = {SC_LIFE_SAVED, .c = 1},
-    [SC_SLOT_LN2_MEAN] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LN2_RSTD] = {SC_LIFE_SAVED, .n = 1},
-    [SC_SLOT_LN2] = {SC_LIFE_SAVED, .c = 1},      [SC_SLOT_FC] = {SC_LIFE_SAVED, .c = 4},
-    [SC_SLOT_GELU] = {SC_LIFE_SAVED, .c = 4},     [SC_SLOT_DLN1] = {SC_LIFE_WEIGHT, .c = 1},
-    [SC_SLOT_DQKV] = {SC_LIFE_WEIGHT, .c = 3},    [SC_SLOT_DPROJ] = {SC_LIFE_WEIGHT, .c = 1},
-    [SC_SLOT_DLN2] = {SC_LIFE_WEIGHT, .c = 1},    [SC_SLOT_DFC] = {SC_LIFE_WEIGHT, .c = 4},
-    [SC_SLOT_DMLP] = {SC_LIFE_WEIGHT, .c = 1},    [SC_SLOT_DATT] = {SC_LIFE_SCRATCH, .c = 1},
-    [SC_SLOT_LNF_X] = {SC_LIFE_SAVED, .c = 1},    [SC_SLOT_LNF_MEAN] = {SC_LIFE_SAVED, .n = 1},
-    [SC_SLOT_LNF_RSTD] = {SC_LIFE_SAVED, .n = 1}, [SC_SLOT_LNF] = {SC_LIFE_SAVED, .c = 1},
-    [SC_SLOT_LOGITS] = {SC_LIFE_SAVED, .v = 1},   [SC_SLOT_TARGETS] = {SC_LIFE_SAVED, .n = 1},
-    [SC_SLOT_LOSS] = {SC_LIFE_SAVED, .n = 1},     [SC_SLOT_DLNF] = {SC_LIFE_WEIGHT, .c = 1},
-};
-
-void sc_model_slots(sc_block_kind kind, sc_slot *first, sc_slot *end)
-{
-    static const sc_slot bounds[] = {SC_SLOT_TOKENS, SC_SLOT_X, SC_SLOT_LNF_X, SC_N_SLOTS};
-    *first = bounds[kind];
-    *end = bounds[kind + 1];
-}
-
-sc_slot_life sc_model_slot_life(sc_slot slot)
-{
-    return slots[slot].life;
-}
-
-uint64_t sc_model_slot_bytes(const sc_model *model, sc_slot slot, int B, int T)
-{
-    uint64_t N = (uint64_t)B * (uint64_t)T;
-    uint64_t row = (uint64_t)slots[slot].c * (uint64_t)model->hidden +
-                   (uint64_t)slots[slot].v * (uint64_t)model->vocab + slots[slot].n +
-                   (uint64_t)slots[slot].heads * (uint64_t)model->heads;
-    return (N * row * 4 + 63) / 64 * 64;
-}
-
-sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T)
-{
-    sc_block_kind kind = sc_model_block_kind(model, block);
-    uint64_t N = (uint64_t)B * (uint64_t)T, C = (uint64_t)model->hidden, V = (uint64_t)model->vocab;
-    sc_block_cost cost = {.output_bytes = kind == SC_BLOCK_HEAD ? 0 : N * C * 4};
-
-    int ordinals[SC_MAX_BLOCK_PARAMS];
-    int n = sc_model_block_params(model, block, ordinals);
-    for (int i = 0; i < n; i++)
-        cost.param_elements += n_elements(model, ordinals[i]);
-
-    switch (kind) {
-    case SC_BLOCK_EMBEDDING: /* two additions an element; no product */
-        cost.forward_flops = cost.backward_weight_flops = 2 * N * C;
-        break;
-    case SC_BLOCK_TRANSFORMER: {
-        uint64_t products = 24 * N * C * C;           /* 2 N (C 3C + C C + C 4C + 4C C) */
-        uint64_t attention = 2 * N * (uint64_t)T * C; /* q k^T and p v: 4 N T C, half of it masked */
-        cost.forward_flops = products + attention;
-        cost.backward_input_flops = products + 2 * attention + attention / 2; /* five products for two, recomputing p */
-        cost.backward_weight_flops = products;
-        break;
-    }
-    case SC_BLOCK_HEAD:
-        cost.forward_flops = cost.backward_input_flops = cost.backward_weight_flops = 2 * N * C * V;
-        break;
-    }
-
-    sc_slot slot, end;
-    for (sc_model_slots(kind, &slot, &end); slot < end; slot++) {
-        uint64_t bytes = sc_model_slot_bytes(model, slot, B, T);
-        switch (slots[slot].life) {
-        case SC_LIFE_SAVED:
-            cost.saved_bytes += bytes;
-            break;
-        case SC_LIFE_WEIGHT:
-            cost.weight_bytes += bytes;
-            break;
-        case SC_LIFE_SCRATCH:
-            cost.scratch_bytes += bytes;
-            break;
-        }
-    }
-    return cost;
-}
-
-double sc_model_train_flops_per_token(const sc_model *model, int T)
-{
-    double C = model->hidden, L = model->layers;
-    /* The convention of the published figures counts attention's masked half as well: 6 * 2 * T * C a layer. */
-    return 6.0 * (12.0 * L * C * C + C * model->vocab) + 12.0 * L * T * C;
 }

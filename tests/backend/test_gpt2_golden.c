@@ -158,7 +158,11 @@ static void check_losses(const golden *self, const sc_ops *ops, int S, const int
             n_targets += self->targets[offset + (size_t)i] >= 0;
         for (int m = 0; m < self->B; m++) {
             size_t row = offset + (size_t)(m * self->T);
-            batches[m] = (chain_batch){1, self->T, (uint32_t)m, self->tokens + row, self->targets + row};
+            batches[m] = (chain_batch){.B = 1,
+                                       .T = self->T,
+                                       .first_row = (uint32_t)m,
+                                       .tokens = self->tokens + row,
+                                       .targets = self->targets + row};
         }
         sc_stage_step options = {.train = true, .optimizer_step = step + 1, .loss_scale = 1.0f / (float)n_targets};
         double sums[CHAIN_MAX_MICROBATCHES], loss = 0, squares[256];

@@ -1,5 +1,5 @@
-/* The model description, tied and untied: which parameters there are, who holds them, and that their initial bits do not depend
- * on whether the head is tied. */
+/* The model description: which parameters there are, who holds them, and that their initial bits do not depend on whether
+ * GPT-2's head is tied, nor on the task of a BERT. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -83,11 +83,86 @@ static void the_two_ends_share_a_matrix_or_do_not(void **state)
         assert_int_equal(holders[i], 1);
 }
 
+static sc_model bert(sc_task task)
+{
+    bool labelled = task == SC_TASK_CLASSIFICATION || task == SC_TASK_TAGGING;
+    return (sc_model){.family = SC_BERT,
+                      .layers = L,
+                      .heads = 2,
+                      .hidden = 16,
+                      .context = 4,
+                      .vocab = V,
+                      .norm_epsilon = 1e-12f,
+                      .task = task,
+                      .intermediate = 24,
+                      .token_types = 2,
+                      .labels = labelled ? 3 : 0};
+}
+
+static void every_bert_has_its_own_head_alone(void **state)
+{
+    (void)state;
+    static const int n_head[] = {
+        [SC_TASK_PRETRAINING] = 9, [SC_TASK_MASKED_WORDS] = 5, [SC_TASK_CLASSIFICATION] = 4, [SC_TASK_TAGGING] = 2};
+    static const char *const last[] = {[SC_TASK_PRETRAINING] = "cls.seq_relationship.bias",
+                                       [SC_TASK_MASKED_WORDS] = "cls.predictions.bias",
+                                       [SC_TASK_CLASSIFICATION] = "classifier.bias",
+                                       [SC_TASK_TAGGING] = "classifier.bias"};
+    sc_model first = bert(SC_TASK_PRETRAINING);
+    for (sc_task task = SC_TASK_PRETRAINING; task <= SC_TASK_TAGGING; task++) {
+        sc_model model = bert(task);
+        assert_int_equal(sc_model_check(&model), SC_OK);
+        int n = sc_model_n_params(&model), n_body = 5 + 16 * L, holders[64] = {0}, ordinals[SC_MAX_BLOCK_PARAMS];
+        assert_int_equal(n, n_body + n_head[task]);
+        assert_string_equal(sc_model_param(&model, n - 1).name, last[task]);
+        for (int i = 0; i < n; i++) {
+            sc_param param = sc_model_param(&model, i);
+            assert_int_equal(sc_model_find_param(&model, param.name), i);
+            bool matrix = param.shape.n_dims == 2, norm = strstr(param.name, "LayerNorm.weight") != NULL;
+            assert_true(param.decays == matrix);
+            assert_int_equal(param.init, matrix ? SC_INIT_NORMAL : norm ? SC_INIT_ONE : SC_INIT_ZERO);
+            if (i < n_body)
+                assert_string_equal(param.name, sc_model_param(&first, i).name);
+        }
+        for (int block = 0; block < sc_model_n_blocks(&model); block++)
+            for (int i = sc_model_block_params(&model, block, ordinals); i > 0; i--)
+                holders[ordinals[i - 1]]++;
+        bool words = task == SC_TASK_PRETRAINING || task == SC_TASK_MASKED_WORDS;
+        assert_int_equal(sc_model_tied_param(&model), words ? 0 : -1);
+        for (int i = 0; i < n; i++)
+            assert_int_equal(holders[i], i == 0 && words ? 2 : 1);
+    }
+    sc_param fc = sc_model_param(&first, sc_model_find_param(&first, "bert.encoder.layer.1.intermediate.dense.weight"));
+    assert_true(fc.shape.dims[0] == 24 && fc.shape.dims[1] == 16);
+}
+
+static void what_is_no_bert_is_refused(void **state)
+{
+    (void)state;
+    sc_model model = bert(SC_TASK_TAGGING);
+    model.hidden = 24;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+    model = bert(SC_TASK_TAGGING), model.labels = 0;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+    model = bert(SC_TASK_TAGGING), model.multi_label = true;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+    model = bert(SC_TASK_PRETRAINING), model.labels = 2;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+    model = bert(SC_TASK_PRETRAINING), model.token_types = 0;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+    model = bert(SC_TASK_NEXT_TOKEN);
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+    model = tied, model.token_types = 2;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_untied_head_is_the_last_parameter),
         cmocka_unit_test(the_two_ends_share_a_matrix_or_do_not),
+        cmocka_unit_test(every_bert_has_its_own_head_alone),
+        cmocka_unit_test(what_is_no_bert_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,8 @@ static void a_stage_allocates_what_it_planned_and_nothing_after(void **state)
     int sizes[][2] = {{4, 0}, {1, 3}, {3, 1}, {2, 2}};
     int32_t tokens[B * T], targets[B * T];
     fill_ids(tokens, targets);
-    chain_batch batches[2] = {{B, T, 0, tokens, targets}, {B, T, B, tokens, targets}};
+    chain_batch batches[2] = {{.B = B, .T = T, .tokens = tokens, .targets = targets},
+                              {.B = B, .T = T, .first_row = B, .tokens = tokens, .targets = targets}};
     for (int k = 0; k < 8; k++) {
         const int *size = sizes[k % 4];
         int S = size[1] ? 2 : 1, max_split = k < 4 ? 0 : 2;
@@ -170,7 +171,7 @@ static void lack_of_memory_is_an_error(void **state)
 
 static double one_step(chain *pipeline, const int32_t *tokens, const int32_t *targets, int64_t step)
 {
-    chain_batch batch = {B, T, 0, tokens, targets};
+    chain_batch batch = {.B = B, .T = T, .tokens = tokens, .targets = targets};
     sc_stage_step options = {.train = true, .optimizer_step = step, .loss_scale = 1.0f / (B * T)};
     double loss;
     chain_run(pipeline, CHAIN_GPIPE, &batch, 1, &options, &loss);

@@ -42,8 +42,11 @@ static void fill_step(step_data *data, int step)
     data->n_targets = 0;
     for (int m = 0; m < M; m++) {
         chain_batch *batch = &data->batches[m];
-        *batch = (chain_batch){m < M - 1 ? B : B - 1, m < M - 1 ? T : T - 3, (uint32_t)(m * B), data->tokens[m],
-                               data->targets[m]};
+        *batch = (chain_batch){.B = m < M - 1 ? B : B - 1,
+                               .T = m < M - 1 ? T : T - 3,
+                               .first_row = (uint32_t)(m * B),
+                               .tokens = data->tokens[m],
+                               .targets = data->targets[m]};
         for (int i = 0; i < batch->B * batch->T; i++) {
             data->tokens[m][i] = token(step, m, i);
             data->targets[m][i] = i % 7 == 3 ? -1 : token(step, m, i + 1);

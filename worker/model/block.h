@@ -28,13 +28,16 @@ typedef struct sc_block_call {
     float *const *grads;  /* the same; what they point to is there only where the stage trains */
     void *slots[SC_N_SLOTS];
     int B, T;
-    bool train;   /* dropout, and dlogits */
-    bool targets; /* head: there are targets */
+    const int32_t *lengths; /* of the backend: tokens of each sequence, the others are padding; NULL: all have T */
+    bool train;             /* dropout, and dlogits */
+    bool targets;           /* head: there are targets */
+    int n_masked;           /* head for masked words, with targets: how many count */
     /* Transformer, with a cache (else NULL): (B,context,C) each. The keys and values of positions 0 .. position - 1 are
      * there, those of this micro-batch's tokens are added. T is 1 unless position is 0. */
     float *k_cache, *v_cache;
     int position;       /* of the micro-batch's first token in its sequence; 0 without a cache */
     float loss_scale;   /* head: of dlogits */
+    float next_scale;   /* head, pre-training: the same for the next sentence */
     sc_dropout dropout; /* all but the site */
 } sc_block_call;
 
@@ -43,15 +46,26 @@ typedef struct sc_block_functions {
     sc_status (*forward)(const sc_block_call *call, float *out);
     sc_status (*backward_input)(const sc_block_call *call, float *d);
     sc_status (*backward_weight)(const sc_block_call *call);
+    sc_slot targets, loss, logits; /* a head's: where its targets are put, and what it leaves */
 } sc_block_functions;
 
 extern const sc_block_functions sc_gpt2_embedding, sc_gpt2_transformer, sc_gpt2_head;
+extern const sc_block_functions sc_bert_embedding, sc_bert_transformer, sc_bert_words, sc_bert_classifier,
+    sc_bert_tagger;
 
-static inline const sc_block_functions *sc_block_of_kind(sc_block_kind kind)
+static inline const sc_block_functions *sc_block_of(const sc_model *model, sc_block_kind kind)
 {
-    return kind == SC_BLOCK_EMBEDDING     ? &sc_gpt2_embedding
-           : kind == SC_BLOCK_TRANSFORMER ? &sc_gpt2_transformer
-                                          : &sc_gpt2_head;
+    static const sc_block_functions *const gpt2[] = {&sc_gpt2_embedding, &sc_gpt2_transformer, &sc_gpt2_head};
+    static const sc_block_functions *const bert[] = {&sc_bert_embedding, &sc_bert_transformer};
+    static const sc_block_functions *const heads[] = {
+        [SC_TASK_PRETRAINING] = &sc_bert_words,
+        [SC_TASK_MASKED_WORDS] = &sc_bert_words,
+        [SC_TASK_CLASSIFICATION] = &sc_bert_classifier,
+        [SC_TASK_TAGGING] = &sc_bert_tagger,
+    };
+    if (model->family == SC_GPT2)
+        return gpt2[kind];
+    return kind == SC_BLOCK_HEAD ? heads[model->task] : bert[kind];
 }
 
 /* A float32 or int32 slot. */
@@ -64,7 +78,8 @@ static inline int32_t *sc_block_ids(const sc_block_call *call, sc_slot slot)
     return call->slots[slot];
 }
 
-/* Dropout number `which` of the block: 0 embedding or attention's probabilities, 1 attention's projection, 2 the MLP's. */
+/* Dropout number `which` of the block: 0 embedding, attention's probabilities or a classifier's input, 1 attention's projection,
+ * 2 the MLP's. */
 static inline sc_dropout sc_block_dropout(const sc_block_call *call, int which)
 {
     sc_dropout dropout = call->dropout;

@@ -25,4 +25,5 @@ static sc_status backward_weight(const sc_block_call *c)
                                              sc_block_ids(c, SC_SLOT_TOKENS), c->B, c->T, c->model->hidden, &dropout);
 }
 
-const sc_block_functions sc_gpt2_embedding = {SC_SLOT_TOKENS, forward, backward_input, backward_weight};
+const sc_block_functions sc_gpt2_embedding = {
+    .input = SC_SLOT_TOKENS, .forward = forward, .backward_input = backward_input, .backward_weight = backward_weight};

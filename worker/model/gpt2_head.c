@@ -61,4 +61,12 @@ static sc_status backward_weight(const sc_block_call *c)
         sc_block_slot(c, SC_SLOT_LNF_MEAN), sc_block_slot(c, SC_SLOT_LNF_RSTD), N, C);
 }
 
-const sc_block_functions sc_gpt2_head = {SC_SLOT_LNF_X, forward, backward_input, backward_weight};
+const sc_block_functions sc_gpt2_head = {
+    .input = SC_SLOT_LNF_X,
+    .forward = forward,
+    .backward_input = backward_input,
+    .backward_weight = backward_weight,
+    .targets = SC_SLOT_TARGETS,
+    .loss = SC_SLOT_LOSS,
+    .logits = SC_SLOT_LOGITS,
+};

@@ -132,4 +132,5 @@ static sc_status backward_weight(const sc_block_call *c)
                                           sc_block_slot(c, SC_SLOT_LN1_RSTD), N, C);
 }
 
-const sc_block_functions sc_gpt2_transformer = {SC_SLOT_X, forward, backward_input, backward_weight};
+const sc_block_functions sc_gpt2_transformer = {
+    .input = SC_SLOT_X, .forward = forward, .backward_input = backward_input, .backward_weight = backward_weight};
