@@ -51,6 +51,11 @@ static sc_status parse_model(const Stagecoach__V1__ModelDescription *message, sc
         .dropout = message->dropout,
         .norm_epsilon = message->norm_epsilon,
         .tied = message->tied,
+        .task = (sc_task)clip(message->task),
+        .intermediate = clip(message->intermediate),
+        .token_types = clip(message->token_types),
+        .labels = clip(message->labels),
+        .multi_label = message->multi_label,
     };
     return sc_model_check(out);
 }
@@ -238,11 +243,17 @@ static void count_action(sc_assignment *self, sc_action action, sc_mailbox_limit
 {
     int v = action.stage, last = self->n_stages - 1;
     uint64_t ids = (uint64_t)self->B * (uint64_t)self->T * 4, activation = ids * (uint64_t)self->model.hidden;
+    uint64_t targets = (uint64_t)self->B * (uint64_t)sc_model_n_targets(&self->model, self->T) * 4;
     int other = -1;
     switch (action.kind) {
     case SC_ACT_FORWARD:
         sum->max_messages += v == last ? 2 : 1;
-        sum->max_bytes += (v == 0 ? ids : activation) + (v == last ? ids : 0);
+        sum->max_bytes += (v == 0 ? ids : activation) + (v == last ? targets : 0);
+        if (sc_model_takes_segments(&self->model)) {
+            bool next = v == last && sc_model_predicts_next(&self->model);
+            sum->max_messages += (size_t)(1 + (v == 0) + next); /* lengths, segments, next sentences */
+            sum->max_bytes += (v == 0 ? ids : 0) + (uint64_t)self->B * 4 * (next ? 2 : 1);
+        }
         break;
     case SC_ACT_BACKWARD:
     case SC_ACT_BACKWARD_INPUT:

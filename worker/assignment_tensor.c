@@ -115,6 +115,23 @@ sc_status sc_assignment_check_tensor(const sc_assignment *self, const sc_tensor_
     case STAGECOACH__V1__TENSOR_KIND__TARGETS:
         takes = v == last;
         expected = SC_I32;
+        most = SC_SHAPE(self->B, sc_model_n_targets(&self->model, self->T));
+        if (self->model.task == SC_TASK_CLASSIFICATION)
+            first_exact = 1;
+        break;
+    case STAGECOACH__V1__TENSOR_KIND__SEGMENTS:
+        takes = v == 0 && sc_model_takes_segments(&self->model);
+        expected = SC_I32;
+        break;
+    case STAGECOACH__V1__TENSOR_KIND__LENGTHS:
+        takes = sc_model_takes_segments(&self->model);
+        expected = SC_I32;
+        most = SC_SHAPE(self->B);
+        break;
+    case STAGECOACH__V1__TENSOR_KIND__NEXT_SENTENCE:
+        takes = v == last && sc_model_predicts_next(&self->model);
+        expected = SC_I32;
+        most = SC_SHAPE(self->B);
         break;
     case STAGECOACH__V1__TENSOR_KIND__ACTIVATION:
         takes = v > 0;

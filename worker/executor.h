@@ -47,6 +47,7 @@ typedef struct sc_run_step {
     int plan;
     int64_t optimizer_step; /* 1 for the first */
     uint64_t n_targets;
+    uint64_t n_sequences; /* pre-training */
     bool want_logits;
     bool cache; /* forward-only: as in sc_stage_step, for all sequences of the step */
     int position;
@@ -86,7 +87,7 @@ typedef struct sc_executor_event {
     uint64_t voted_step;    /* > applied_step if its optimizer step waits for ApplyStep, else 0 */
     uint64_t step;          /* run, apply */
     bool voted;             /* run: the plan trained, and an ApplyStep must follow */
-    double *loss_sums;      /* run, with the last stage: one per micro-batch */
+    double *loss_sums;      /* run, with the last stage: sc_model_n_losses per micro-batch */
     int n_loss_sums;
     int *ordinals; /* run: [n_norms], as sc_stage_norms */
     double *sum_squares;

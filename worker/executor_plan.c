@@ -177,54 +177,112 @@ static sc_status send_to(const walk *w, int stage, int microbatch, uint32_t kind
 
 /* ---- forward ---- */
 
-/* Waits for what F needs: the tokens, or the stage before's output, and at the last stage the targets. */
-static sc_status gather_inputs(const walk *w, int v, int m, sc_tensor_message *input, sc_tensor_message *targets)
+/* What F needs; NULL payloads are of what it does not. */
+typedef struct inputs {
+    sc_tensor_message input; /* the tokens, or the stage before's output */
+    sc_tensor_message lengths, segments;
+    sc_tensor_message targets, next;
+} inputs;
+
+static void clear_inputs(inputs *in)
 {
+    sc_tensor_message_clear(&in->input);
+    sc_tensor_message_clear(&in->lengths);
+    sc_tensor_message_clear(&in->segments);
+    sc_tensor_message_clear(&in->targets);
+    sc_tensor_message_clear(&in->next);
+}
+
+/* Waits for a tensor of ids with B rows of n, or n == 0: B of them. */
+static sc_status await_ids(const walk *w, int v, int m, uint32_t kind, const char *what, int n, sc_tensor_message *out)
+{
+    int B = cell_of(w, v, m)->B;
+    SC_TRY(await(w, name_of(w, v, m, kind, 0), out));
+    const int64_t *dims = out->shape.dims;
+    if (dims[0] == B && (n == 0 || dims[1] == n))
+        return SC_OK;
+    char text[64];
+    return SC_FAIL(SC_INVALID, "the %s are %s; the stage's input has %d sequences of %d tokens", what,
+                   sc_shape_text(&out->shape, text, sizeof text), B, cell_of(w, v, m)->T);
+}
+
+static sc_status gather_inputs(const walk *w, int v, int m, inputs *in)
+{
+    const sc_model *model = &w->assignment->model;
     sc_cell *cell = cell_of(w, v, m);
     if (v == 0) {
-        SC_TRY(await(w, name_of(w, 0, m, KIND(TOKENS), 0), input));
+        SC_TRY(await(w, name_of(w, 0, m, KIND(TOKENS), 0), &in->input));
     } else if (sc_plan_sends(w->plan)) {
-        *input = cell->activation_in;
+        in->input = cell->activation_in;
         cell->activation_in = (sc_tensor_message){0};
     } else {
-        SC_TRY(await(w, name_of(w, v, m, KIND(ACTIVATION), 0), input));
+        SC_TRY(await(w, name_of(w, v, m, KIND(ACTIVATION), 0), &in->input));
     }
-    cell->B = (int)input->shape.dims[0];
-    cell->T = (int)input->shape.dims[1];
-    if (v == w->assignment->n_stages - 1 && !w->step->want_logits) {
-        SC_TRY(await(w, name_of(w, v, m, KIND(TARGETS), 0), targets));
-        if (targets->shape.dims[0] != cell->B || targets->shape.dims[1] != cell->T)
-            return SC_FAIL(SC_INVALID, "the targets are (%d,%d), the stage's input has (%d,%d)",
-                           (int)targets->shape.dims[0], (int)targets->shape.dims[1], cell->B, cell->T);
-    }
+    cell->B = (int)in->input.shape.dims[0];
+    cell->T = (int)in->input.shape.dims[1];
+    if (sc_model_takes_segments(model))
+        SC_TRY(await_ids(w, v, m, KIND(LENGTHS), "lengths", 0, &in->lengths));
+    if (sc_model_takes_segments(model) && v == 0)
+        SC_TRY(await_ids(w, v, m, KIND(SEGMENTS), "segments", cell->T, &in->segments));
+    if (v < w->assignment->n_stages - 1 || w->step->want_logits)
+        return SC_OK;
+    SC_TRY(await_ids(w, v, m, KIND(TARGETS), "targets", sc_model_n_targets(model, cell->T), &in->targets));
+    if (sc_model_predicts_next(model))
+        SC_TRY(await_ids(w, v, m, KIND(NEXT_SENTENCE), "next sentences", 0, &in->next));
     return SC_OK;
 }
 
-/* What the last stage makes of a micro-batch: a loss, or rows of logits. */
+/* The logits of a micro-batch whose sequences have fewer than they may: dense rows of `n` become rows of `room`. */
+static void spread_rows(float *rows, int B, size_t n, size_t room)
+{
+    for (size_t b = (size_t)B; b-- > 0;) {
+        memmove(rows + b * room, rows + b * n, n * sizeof *rows);
+        memset(rows + b * room + n, 0, (room - n) * sizeof *rows);
+    }
+}
+
+/* What the last stage makes of a micro-batch: losses, or rows of logits. */
 static sc_status take_result(const walk *w, int v, int m)
 {
     sc_stage *stage = stage_of(w, v);
+    const sc_cell *cell = cell_of(w, v, m);
+    const sc_model *model = &w->assignment->model;
     if (!w->step->want_logits) {
         uint64_t n_targets;
-        return sc_stage_take_loss(stage, m, &w->done->loss_sums[m], &n_targets);
+        return sc_stage_take_loss(stage, m, &w->done->loss_sums[m * sc_model_n_losses(model)], &n_targets);
     }
+    size_t room = (size_t)sc_model_n_logits(model, w->assignment->T), n = (size_t)sc_model_n_logits(model, cell->T);
     float *logits = sc_buffer_data(w->done->payload);
-    size_t row = (size_t)m * (size_t)w->assignment->B;
-    return sc_stage_take_logits(stage, m, logits + row * (size_t)w->assignment->model.vocab);
+    logits += (size_t)m * (size_t)w->assignment->B * room;
+    SC_TRY(sc_stage_take_logits(stage, m, logits));
+    spread_rows(logits, cell->B, n, room);
+    return SC_OK;
 }
 
-static sc_status compute_forward(const walk *w, int v, int m, const sc_tensor_message *input,
-                                 const sc_tensor_message *targets)
+static sc_status put_inputs(const walk *w, int v, int m, const inputs *in)
+{
+    sc_stage *stage = stage_of(w, v);
+    int B = cell_of(w, v, m)->B, T = cell_of(w, v, m)->T;
+    if (v == 0)
+        SC_TRY(sc_stage_put_tokens(stage, m, sc_buffer_data(in->input.payload), B, T));
+    else
+        SC_TRY(sc_stage_put_activation(stage, m, sc_buffer_data(in->input.payload), B, T));
+    if (in->lengths.payload)
+        SC_TRY(sc_stage_put_lengths(stage, m, sc_buffer_data(in->lengths.payload), B, T));
+    if (in->segments.payload)
+        SC_TRY(sc_stage_put_segments(stage, m, sc_buffer_data(in->segments.payload), B, T));
+    if (in->targets.payload)
+        SC_TRY(sc_stage_put_targets(stage, m, sc_buffer_data(in->targets.payload), B, T));
+    if (in->next.payload)
+        SC_TRY(sc_stage_put_next(stage, m, sc_buffer_data(in->next.payload), B, T));
+    return SC_OK;
+}
+
+static sc_status compute_forward(const walk *w, int v, int m, const inputs *in)
 {
     sc_stage *stage = stage_of(w, v);
     sc_cell *cell = cell_of(w, v, m);
-    const void *data = sc_buffer_data(input->payload);
-    if (v == 0)
-        SC_TRY(sc_stage_put_tokens(stage, m, data, cell->B, cell->T));
-    else
-        SC_TRY(sc_stage_put_activation(stage, m, data, cell->B, cell->T));
-    if (targets->payload)
-        SC_TRY(sc_stage_put_targets(stage, m, sc_buffer_data(targets->payload), cell->B, cell->T));
+    SC_TRY(put_inputs(w, v, m, in));
     uint32_t first_row = (uint32_t)m * (uint32_t)w->assignment->B;
     SC_TRY(sc_stage_forward(stage, m, first_row, &w->stage_step));
     if (v == w->assignment->n_stages - 1) {
@@ -242,15 +300,14 @@ static sc_status compute_forward(const walk *w, int v, int m, const sc_tensor_me
 
 static sc_status act_forward(const walk *w, int v, int m)
 {
-    sc_tensor_message input = {0}, targets = {0};
-    sc_status status = gather_inputs(w, v, m, &input, &targets);
+    inputs in = {0};
+    sc_status status = gather_inputs(w, v, m, &in);
     if (status == SC_OK) {
         uint64_t start = sc_clock_ns(&w->self->options.clock);
-        status = compute_forward(w, v, m, &input, &targets);
+        status = compute_forward(w, v, m, &in);
         w->done->times.forward += sc_clock_seconds_since(&w->self->options.clock, start);
     }
-    sc_tensor_message_clear(&input);
-    sc_tensor_message_clear(&targets);
+    clear_inputs(&in);
     sc_cell *cell = cell_of(w, v, m);
     if (status == SC_OK && cell->activation_out && !sc_plan_sends(w->plan))
         status = hand_over(w, v + 1, m, KIND(ACTIVATION), cell, &cell->activation_out);
@@ -454,15 +511,16 @@ static sc_status prepare_results(const walk *w)
         return SC_OK;
     if (w->step->want_logits) {
         size_t rows = (size_t)w->plan->n_microbatches * (size_t)assignment->B;
-        size_t bytes = rows * (size_t)assignment->model.vocab * sizeof(float);
+        size_t bytes = rows * (size_t)sc_model_n_logits(&assignment->model, assignment->T) * sizeof(float);
         SC_TRY(sc_buffer_get(w->self->pool, bytes, &w->done->payload));
         memset(sc_buffer_data(w->done->payload), 0, bytes);
         return SC_OK;
     }
-    w->done->loss_sums = calloc((size_t)w->plan->n_microbatches, sizeof(double));
+    int n_losses = w->plan->n_microbatches * sc_model_n_losses(&assignment->model);
+    w->done->loss_sums = calloc((size_t)n_losses, sizeof(double));
     if (!w->done->loss_sums)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d losses", w->plan->n_microbatches);
-    w->done->n_loss_sums = w->plan->n_microbatches;
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d losses", n_losses);
+    w->done->n_loss_sums = n_losses;
     return SC_OK;
 }
 
@@ -484,6 +542,7 @@ sc_status sc_executor_run_plan(sc_executor *self, const sc_command *command)
                 .seed = assignment->seed,
                 .optimizer_step = command->run.optimizer_step,
                 .loss_scale = trains ? 1.0f / (float)command->run.n_targets : 1.0f,
+                .next_scale = trains && command->run.n_sequences > 0 ? 1.0f / (float)command->run.n_sequences : 1.0f,
                 .cache = command->run.cache,
                 .position = command->run.position,
             },

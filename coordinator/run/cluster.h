@@ -99,11 +99,20 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *assignment);
 /* What the rank answered to it. */
 const sc_kept_state *sc_cluster_kept(const sc_cluster *self, int rank);
 
-/* Sends one micro-batch's tokens to the first stage's worker or targets to the last one's: int32 (B,T). Copies. */
+/* Sends one micro-batch's tokens to the first stage's worker or targets to the last one's: int32 (B,T), targets of sequences
+ * (B, sc_model_n_targets). Copies. */
 sc_status sc_cluster_send_tokens(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *tokens, int B,
                                  int T);
 sc_status sc_cluster_send_targets(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *targets, int B,
                                   int T);
+
+/* The same for what BERT needs beside them: segments (B,T) for the first stage, lengths (B) for a stage (all of them need
+ * them), next (B) in pre-training for the last. */
+sc_status sc_cluster_send_segments(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *segments, int B,
+                                   int T);
+sc_status sc_cluster_send_lengths(sc_cluster *self, uint64_t sequence, int microbatch, int stage,
+                                  const int32_t *lengths, int B);
+sc_status sc_cluster_send_next(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *next, int B);
 
 typedef struct sc_stage_times {
     double forward_seconds, backward_seconds, wait_seconds, step_seconds;
@@ -115,10 +124,10 @@ typedef struct sc_stage_times {
 typedef struct sc_step_result {
     uint64_t sequence;
     int n_losses;
-    double *loss_sums;     /* [n_losses], one per micro-batch */
+    double *loss_sums;     /* [n_losses], sc_model_n_losses per micro-batch */
     double *norm_squares;  /* [parameters], by ordinal; NaN where no worker voted (a forward-only plan) */
     sc_stage_times *times; /* [S] */
-    sc_buffer *logits;     /* NULL unless asked for */
+    sc_buffer *logits;     /* NULL unless asked for: as RunStepRequest.want_logits says */
     /* the cluster's own: */
     int n_answered;
     bool in_use;
@@ -130,6 +139,9 @@ enum { SC_CLUSTER_MAX_IN_FLIGHT = 2 };
  * SC_CLUSTER_MAX_IN_FLIGHT are unanswered. */
 sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step, uint64_t n_targets,
                          bool want_logits);
+/* The same for pre-training, with the sequences of the whole step beside its masked words. Asks for losses. */
+sc_status sc_cluster_run_pretraining(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step,
+                                     uint64_t n_targets, uint64_t n_sequences);
 /* The same for a forward-only plan whose tokens follow the `position` tokens of their sequences that are in the caches, and
  * are added: any number of tokens at position 0, one behind. Asks for logits. */
 sc_status sc_cluster_run_cached(sc_cluster *self, uint64_t sequence, int plan, int position);

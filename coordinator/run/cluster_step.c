@@ -50,7 +50,7 @@ static sc_status size_results(sc_cluster *self, const sc_assignment *a)
         free(r->times);
         sc_buffer_unref(&r->logits);
         *r = (sc_step_result){
-            .loss_sums = calloc((size_t)most, sizeof *r->loss_sums),
+            .loss_sums = calloc((size_t)(most * sc_model_n_losses(&a->model)), sizeof *r->loss_sums),
             .norm_squares = calloc((size_t)sc_model_n_params(&a->model), sizeof *r->norm_squares),
             .times = calloc((size_t)self->n_ranks, sizeof *r->times),
         };
@@ -72,6 +72,11 @@ static Stagecoach__V1__ModelDescription describe_model(const sc_model *model)
     m.dropout = model->dropout;
     m.norm_epsilon = model->norm_epsilon;
     m.tied = model->tied;
+    m.task = (uint32_t)model->task;
+    m.intermediate = (uint32_t)model->intermediate;
+    m.token_types = (uint32_t)model->token_types;
+    m.labels = (uint32_t)model->labels;
+    m.multi_label = model->multi_label;
     return m;
 }
 
@@ -244,12 +249,13 @@ const sc_kept_state *sc_cluster_kept(const sc_cluster *self, int rank)
 /* --- micro-batches ------------------------------------------------------------------------------------------------- */
 
 static sc_status send_ids(sc_cluster *self, uint64_t sequence, int microbatch, int stage, uint32_t kind,
-                          const int32_t *ids, int B, int T)
+                          const int32_t *ids, sc_shape shape)
 {
-    size_t bytes = (size_t)B * (size_t)T * sizeof *ids;
+    uint64_t bytes;
+    SC_TRY(sc_shape_bytes(&shape, SC_I32, &bytes));
     sc_buffer *buffer = NULL;
-    SC_TRY(sc_buffer_get(self->buffers, bytes, &buffer));
-    memcpy(sc_buffer_data(buffer), ids, bytes);
+    SC_TRY(sc_buffer_get(self->buffers, (size_t)bytes, &buffer));
+    memcpy(sc_buffer_data(buffer), ids, (size_t)bytes);
     sc_tensor_name name = {.generation = self->generation,
                            .step = sequence,
                            .microbatch = (uint32_t)microbatch,
@@ -258,23 +264,47 @@ static sc_status send_ids(sc_cluster *self, uint64_t sequence, int microbatch, i
     const sc_member *m = sc_roster_ranked(self->roster, sc_plan_worker_of(self->assignment->plans[0], stage));
     if (!m)
         sc_cluster_look_after_members(self); /* its loss is not told yet */
-    sc_status status = self->failure == SC_OK && m ? sc_peer_send(m->context, &name, SC_I32, &SC_SHAPE(B, T), buffer)
+    sc_status status = self->failure == SC_OK && m ? sc_peer_send(m->context, &name, SC_I32, &shape, buffer)
                                                    : SC_FAIL(self->failure, "%s", self->failure_message);
     sc_buffer_unref(&buffer);
     return status;
 }
 
+static int last_stage(const sc_cluster *self)
+{
+    return sc_plan_n_stages(self->assignment->plans[0]) - 1;
+}
+
 sc_status sc_cluster_send_tokens(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *tokens, int B,
                                  int T)
 {
-    return send_ids(self, sequence, microbatch, 0, STAGECOACH__V1__TENSOR_KIND__TOKENS, tokens, B, T);
+    return send_ids(self, sequence, microbatch, 0, STAGECOACH__V1__TENSOR_KIND__TOKENS, tokens, SC_SHAPE(B, T));
 }
 
 sc_status sc_cluster_send_targets(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *targets, int B,
                                   int T)
 {
-    return send_ids(self, sequence, microbatch, sc_plan_n_stages(self->assignment->plans[0]) - 1,
-                    STAGECOACH__V1__TENSOR_KIND__TARGETS, targets, B, T);
+    int n = sc_model_n_targets(&self->assignment->model, T);
+    return send_ids(self, sequence, microbatch, last_stage(self), STAGECOACH__V1__TENSOR_KIND__TARGETS, targets,
+                    SC_SHAPE(B, n));
+}
+
+sc_status sc_cluster_send_segments(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *segments, int B,
+                                   int T)
+{
+    return send_ids(self, sequence, microbatch, 0, STAGECOACH__V1__TENSOR_KIND__SEGMENTS, segments, SC_SHAPE(B, T));
+}
+
+sc_status sc_cluster_send_lengths(sc_cluster *self, uint64_t sequence, int microbatch, int stage,
+                                  const int32_t *lengths, int B)
+{
+    return send_ids(self, sequence, microbatch, stage, STAGECOACH__V1__TENSOR_KIND__LENGTHS, lengths, SC_SHAPE(B));
+}
+
+sc_status sc_cluster_send_next(sc_cluster *self, uint64_t sequence, int microbatch, const int32_t *next, int B)
+{
+    return send_ids(self, sequence, microbatch, last_stage(self), STAGECOACH__V1__TENSOR_KIND__NEXT_SENTENCE, next,
+                    SC_SHAPE(B));
 }
 
 /* --- steps --------------------------------------------------------------------------------------------------------- */
@@ -293,8 +323,7 @@ static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__R
     int last = sc_plan_worker_of(a->plans[0], sc_plan_n_stages(a->plans[0]) - 1);
     if (rank == last) {
         if (reply->n_loss_sums > (size_t)r->n_losses)
-            return SC_FAIL(SC_INVALID, "worker %d sent %zu losses for %d micro-batches", rank, reply->n_loss_sums,
-                           r->n_losses);
+            return SC_FAIL(SC_INVALID, "worker %d sent %zu losses for %d", rank, reply->n_loss_sums, r->n_losses);
         r->n_losses = (int)reply->n_loss_sums;
         for (int m = 0; m < r->n_losses; m++)
             r->loss_sums[m] = reply->loss_sums[m];
@@ -350,7 +379,7 @@ static sc_status start_step(sc_cluster *self, uint64_t sequence, int plan, Stage
     r->sequence = sequence;
     r->in_use = true;
     r->n_answered = 0;
-    r->n_losses = a->plans[plan]->n_microbatches;
+    r->n_losses = a->plans[plan]->n_microbatches * sc_model_n_losses(&a->model);
     for (int i = 0; i < sc_model_n_params(&a->model); i++)
         r->norm_squares[i] = NAN;
     memset(r->times, 0, (size_t)self->n_ranks * sizeof *r->times);
@@ -370,6 +399,16 @@ sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t
     request.optimizer_step = optimizer_step;
     request.n_targets = n_targets;
     request.want_logits = want_logits;
+    return start_step(self, sequence, plan, &request);
+}
+
+sc_status sc_cluster_run_pretraining(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step,
+                                     uint64_t n_targets, uint64_t n_sequences)
+{
+    Stagecoach__V1__RunStepRequest request = STAGECOACH__V1__RUN_STEP_REQUEST__INIT;
+    request.optimizer_step = optimizer_step;
+    request.n_targets = n_targets;
+    request.n_sequences = n_sequences;
     return start_step(self, sequence, plan, &request);
 }
 

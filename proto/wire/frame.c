@@ -186,7 +186,7 @@ sc_status sc_frame_read_tensor(const Stagecoach__V1__TensorHeader *header, size_
 sc_status sc_frame_check_name(const sc_tensor_name *name)
 {
     if (name->microbatch >= SC_MAX_MICROBATCHES || name->stage >= SC_MAX_STAGES * SC_MAX_CHUNKS ||
-        name->kind < STAGECOACH__V1__TENSOR_KIND__TOKENS || name->kind > STAGECOACH__V1__TENSOR_KIND__TIED_GRADIENT ||
+        name->kind < STAGECOACH__V1__TENSOR_KIND__TOKENS || name->kind > STAGECOACH__V1__TENSOR_KIND__NEXT_SENTENCE ||
         name->part >= SC_FRAME_MAX_PARTS)
         return SC_FAIL(SC_INVALID, "a tensor's name out of range: micro-batch %u, stage %u, kind %u, part %u",
                        name->microbatch, name->stage, name->kind, name->part);

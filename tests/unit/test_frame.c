@@ -103,7 +103,7 @@ static void a_tensors_header_that_lies_is_rejected(void **state)
     REJECTED(one.name.microbatch = SC_MAX_MICROBATCHES);
     REJECTED(one.name.stage = SC_MAX_STAGES * SC_MAX_CHUNKS);
     REJECTED(one.name.kind = STAGECOACH__V1__TENSOR_KIND__TENSOR_UNSPECIFIED);
-    REJECTED(one.name.kind = (Stagecoach__V1__TensorKind)6);
+    REJECTED(one.name.kind = (Stagecoach__V1__TensorKind)9);
     REJECTED(one.name.kind = (Stagecoach__V1__TensorKind)(-1));
     REJECTED(one.name.part = SC_FRAME_MAX_PARTS);
 }
