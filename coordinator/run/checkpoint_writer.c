@@ -130,7 +130,7 @@ static sc_status write_companions(sc_checkpoint_writer *self)
 {
     char path[PATH_MAX];
     file_in(self, SC_CHECKPOINT_MODEL, path);
-    SC_TRY(sc_hf_config_save(&self->manifest.model, SC_F32, path));
+    SC_TRY(sc_hf_config_save(&self->manifest.model, SC_F32, NULL, path));
     SC_TRY(sc_checksum64_of_file(path, &self->manifest.description_hash));
     file_in(self, SC_CHECKPOINT_TOKENIZER, path);
     SC_TRY(sc_tokenizer_save(self->tokenizer, path));

@@ -23,6 +23,7 @@ typedef struct exporter {
     const sc_exporter_options *options;
     char dir[PATH_MAX];
     sc_model model;
+    sc_labels labels; /* of a BERT that has some */
     sc_hf_weights *weights;
     sc_tokenizer *tokenizer; /* NULL: the directory has none */
     int64_t step;
@@ -57,7 +58,11 @@ static sc_status open_source(exporter *e)
     SC_TRY(sc_weights_find(e->options->dir, e->options->step, e->dir, &e->step));
     SC_TRY(verify(e));
     SC_TRY(sc_hf_config_load(e->dir, &e->model));
+    SC_TRY(sc_hf_config_load_labels(e->dir, &e->labels));
     SC_TRY(sc_hf_weights_open(e->dir, &e->model, &e->weights));
+    if (sc_hf_weights_n_missing(e->weights) > 0)
+        return SC_FAIL(SC_DATA_LOSS, "%s: %d tensors of a %s are missing; there is nothing to export in their place",
+                       e->dir, sc_hf_weights_n_missing(e->weights), sc_hf_config_class(&e->model));
     sc_status status = sc_tokenizer_open(e->dir, &e->tokenizer);
     if (status != SC_NOT_FOUND)
         return status;
@@ -171,7 +176,8 @@ static sc_status write_files(exporter *e)
     if (e->tokenizer)
         SC_TRY(sc_tokenizer_export(e->tokenizer, e->options->out));
     sc_dtype dtype = dtype_of(e, sc_model_embedding_param(&e->model));
-    return sc_hf_config_save(&e->model, dtype, path_of(e, "config.json", path));
+    const sc_labels *labels = e->labels.n == e->model.labels && e->labels.n > 0 ? &e->labels : NULL;
+    return sc_hf_config_save(&e->model, dtype, labels, path_of(e, "config.json", path));
 }
 
 sc_status sc_exporter_run(const sc_exporter_options *options, sc_export *out)
@@ -190,5 +196,6 @@ sc_status sc_exporter_run(const sc_exporter_options *options, sc_export *out)
         take_back(&e);
     sc_tokenizer_destroy(&e.tokenizer);
     sc_hf_weights_close(&e.weights);
+    sc_labels_clear(&e.labels);
     return status;
 }

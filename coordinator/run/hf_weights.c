@@ -16,7 +16,10 @@
 
 struct sc_hf_weights {
     sc_safetensors_set *set;
-    sc_safetensors_place *params; /* by ordinal */
+    sc_model model;
+    sc_safetensors_place *params; /* by ordinal; entry NULL: missing */
+    int n_missing;
+    uint64_t seed; /* of those */
 };
 
 /* While the tensors are matched with the parameters. */
@@ -34,15 +37,15 @@ static bool has(const char *dir, const char *name)
     return snprintf(path, sizeof path, "%s/%s", dir, name) < (int)sizeof path && access(path, F_OK) == 0;
 }
 
-static sc_status open_set(const char *dir, sc_safetensors_set **set)
+static sc_status open_set(const char *dir, const sc_model *model, sc_safetensors_set **set)
 {
     if (!has(dir, "pytorch_model.bin") || has(dir, "model.safetensors") || has(dir, "model.safetensors.index.json"))
         return sc_safetensors_set_open(dir, set);
     return SC_FAIL(SC_NOT_FOUND,
                    "%s/pytorch_model.bin is PyTorch's own format, which can hold programs and is not read; write "
-                   "model.safetensors with Python: from transformers import GPT2LMHeadModel; "
-                   "GPT2LMHeadModel.from_pretrained('%s').save_pretrained('NEW_DIR')",
-                   dir, dir);
+                   "model.safetensors with Python: from transformers import %s; "
+                   "%s.from_pretrained('%s').save_pretrained('NEW_DIR')",
+                   dir, sc_hf_config_class(model), sc_hf_config_class(model), dir);
 }
 
 /* --- matching ------------------------------------------------------------------------------------------------------- */
@@ -61,38 +64,49 @@ static sc_status check_tensor(const sc_safetensors_place *place, const sc_param 
     return SC_OK;
 }
 
-/* The head of an untied model: its only name has no prefix. */
-static sc_status match_head(sc_hf_weights *self, const matching *m, int ordinal)
+/* Whether a fine-tuned model may begin without it: heads of BERT. */
+static bool is_optional(const sc_model *model, int ordinal)
 {
-    sc_param param = sc_model_param(m->model, ordinal);
-    int index = sc_safetensors_set_find(self->set, param.name);
-    if (index < 0)
+    int of_head[SC_MAX_BLOCK_PARAMS];
+    sc_model_block_params(model, sc_model_n_blocks(model) - 1, of_head);
+    return model->family == SC_BERT && ordinal >= of_head[0];
+}
+
+static sc_status miss(const matching *m, const sc_hf_name_list *list)
+{
+    if (strcmp(list->names[0], sc_hf_names_decoder(m->model)) == 0)
         return SC_FAIL(
             SC_DATA_LOSS,
             "%s: the weights have no tensor %s, and by config.json (tie_word_embeddings: false) the head has "
             "a matrix of its own; save a GPT2LMHeadModel, or set tie_word_embeddings to true",
-            m->dir, param.name);
-    m->used[index] = true;
-    self->params[ordinal] = sc_safetensors_set_at(self->set, index);
-    return check_tensor(&self->params[ordinal], &param);
+            m->dir, list->names[0]);
+    return SC_FAIL(SC_DATA_LOSS, "%s: the weights have no tensor %s%s%s%s", m->dir, list->names[0],
+                   list->n > 1 ? " (nor " : "", list->n > 1 ? list->names[1] : "", list->n > 1 ? ")" : "");
 }
 
 static sc_status match(sc_hf_weights *self, const matching *m, int ordinal)
 {
     sc_param param = sc_model_param(m->model, ordinal);
-    const char *bare_name = sc_hf_names_bare(param.name);
-    if (bare_name == param.name)
-        return match_head(self, m, ordinal);
-    int full = sc_safetensors_set_find(self->set, param.name), bare = sc_safetensors_set_find(self->set, bare_name);
-    if (full < 0 && bare < 0)
-        return SC_FAIL(SC_DATA_LOSS, "%s: the weights have no tensor %s (nor %s)", m->dir, param.name, bare_name);
-    if (full >= 0 && bare >= 0)
-        return SC_FAIL(SC_DATA_LOSS, "%s: the weights have both %s and %s; which one counts is not clear", m->dir,
-                       param.name, bare_name);
-    int index = full >= 0 ? full : bare;
-    m->used[index] = true;
-    self->params[ordinal] = sc_safetensors_set_at(self->set, index);
-    return check_tensor(&self->params[ordinal], &param);
+    sc_hf_name_list list;
+    const char *found_as = NULL;
+    sc_hf_names_of(param.name, &list);
+    for (int i = 0; i < list.n; i++) {
+        int index = sc_safetensors_set_find(self->set, list.names[i]);
+        if (index < 0)
+            continue;
+        if (found_as)
+            return SC_FAIL(SC_DATA_LOSS, "%s: the weights have both %s and %s; which one counts is not clear", m->dir,
+                           found_as, list.names[i]);
+        found_as = list.names[i];
+        m->used[index] = true;
+        self->params[ordinal] = sc_safetensors_set_at(self->set, index);
+    }
+    if (found_as)
+        return check_tensor(&self->params[ordinal], &param);
+    if (!is_optional(m->model, ordinal))
+        return miss(m, &list);
+    self->n_missing++;
+    return SC_OK;
 }
 
 /* Names a few tensors, and how many more there are. */
@@ -116,25 +130,29 @@ static void tell(sc_log_level level, const char *dir, const char *what, const li
     if (l->n > l->told)
         snprintf(more, sizeof more, " and %d more", l->n - l->told);
     if (l->n > 0)
-        sc_log_at(level, SC_LOG_SUBSYSTEM, "%s: %d tensor%s passed over, %s: %s%s", dir, l->n, l->n == 1 ? "" : "s",
-                  what, l->text, more);
+        sc_log_at(level, SC_LOG_SUBSYSTEM, "%s: %d tensor%s %s: %s%s", dir, l->n, l->n == 1 ? "" : "s", what, l->text,
+                  more);
 }
 
-static void tell_surplus(const sc_hf_weights *self, const matching *m)
+static void tell_differences(const sc_hf_weights *self, const matching *m)
 {
-    listing masks = {0}, unknown = {0};
+    listing made = {0}, unknown = {0}, missing = {0};
     for (int i = 0; i < sc_safetensors_set_n(self->set); i++) {
         const char *name = sc_safetensors_set_at(self->set, i).entry->name;
         if (m->used[i])
             continue;
         sc_hf_surplus kind = sc_hf_names_surplus(name);
-        if (kind == SC_HF_MASK)
-            list(&masks, name);
+        if (kind == SC_HF_MADE)
+            list(&made, name);
         else if (kind == SC_HF_UNKNOWN)
             list(&unknown, name);
     }
-    tell(SC_LOG_INFO, m->dir, "causal masks, which the model makes itself", &masks);
-    tell(SC_LOG_WARN, m->dir, "which the model does not have", &unknown);
+    for (int i = 0; i < sc_model_n_params(m->model); i++)
+        if (!self->params[i].entry)
+            list(&missing, sc_model_param(m->model, i).name);
+    tell(SC_LOG_INFO, m->dir, "passed over, which the model makes itself", &made);
+    tell(SC_LOG_WARN, m->dir, "passed over, which the model does not have", &unknown);
+    tell(SC_LOG_WARN, m->dir, "missing and begun anew", &missing);
 }
 
 /* --- the tied head -------------------------------------------------------------------------------------------------------- */
@@ -161,16 +179,19 @@ static sc_status check_equal(const sc_safetensors_place *head, const sc_safetens
         SC_TRY(read_piece(embedding, first, b, n));
         if (memcmp(a, b, n * sizeof *a) != 0)
             return SC_FAIL(SC_DATA_LOSS,
-                           "%s: %s differs from %s, and by config.json (tie_word_embeddings) the two are one; set "
-                           "tie_word_embeddings to false there if the head has a matrix of its own",
-                           sc_safetensors_path(head->file), head->entry->name, embedding->entry->name);
+                           "%s: %s differs from %s, and by config.json (tie_word_embeddings) the two are one%s",
+                           sc_safetensors_path(head->file), head->entry->name, embedding->entry->name,
+                           strcmp(head->entry->name, "lm_head.weight") == 0
+                               ? "; set tie_word_embeddings to false there if the head has a matrix of its own"
+                               : "");
     }
     return SC_OK;
 }
 
 static sc_status check_tied_head(sc_hf_weights *self, const matching *m)
 {
-    int index = sc_safetensors_set_find(self->set, SC_HF_HEAD), embedding = sc_model_tied_param(m->model);
+    int index = sc_safetensors_set_find(self->set, sc_hf_names_decoder(m->model)),
+        embedding = sc_model_tied_param(m->model);
     if (index < 0 || embedding < 0)
         return SC_OK;
     m->used[index] = true;
@@ -184,7 +205,8 @@ static sc_status check_tied_head(sc_hf_weights *self, const matching *m)
 
 static sc_status open_weights(sc_hf_weights *self, matching *m)
 {
-    SC_TRY(open_set(m->dir, &self->set));
+    SC_TRY(open_set(m->dir, m->model, &self->set));
+    self->model = *m->model;
     int n_params = sc_model_n_params(m->model);
     self->params = calloc((size_t)n_params, sizeof *self->params);
     m->used = calloc((size_t)sc_safetensors_set_n(self->set) + 1, sizeof *m->used);
@@ -193,7 +215,7 @@ static sc_status open_weights(sc_hf_weights *self, matching *m)
     for (int i = 0; i < n_params; i++)
         SC_TRY(match(self, m, i));
     SC_TRY(check_tied_head(self, m));
-    tell_surplus(self, m);
+    tell_differences(self, m);
     return SC_OK;
 }
 
@@ -225,11 +247,25 @@ void sc_hf_weights_close(sc_hf_weights **self_p)
 
 sc_dtype sc_hf_weights_dtype(const sc_hf_weights *self, int ordinal)
 {
-    return self->params[ordinal].entry->dtype;
+    return self->params[ordinal].entry ? self->params[ordinal].entry->dtype : SC_F32;
+}
+
+int sc_hf_weights_n_missing(const sc_hf_weights *self)
+{
+    return self->n_missing;
+}
+
+void sc_hf_weights_draw(sc_hf_weights *self, uint64_t seed)
+{
+    self->seed = seed;
 }
 
 sc_status sc_hf_weights_read(const sc_hf_weights *self, int ordinal, uint64_t first, float *out, size_t n)
 {
+    if (!self->params[ordinal].entry) {
+        sc_model_init_param(&self->model, ordinal, self->seed, first, n, out);
+        return SC_OK;
+    }
     while (n > 0) {
         size_t piece = n < PIECE ? n : PIECE;
         SC_TRY(read_piece(&self->params[ordinal], first, out, piece));

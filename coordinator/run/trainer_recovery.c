@@ -247,7 +247,7 @@ static sc_status train(sc_trainer *t)
     SC_TRY(sc_trainer_train(t, &done));
     if (!done)
         return SC_OK;
-    SC_TRY(sc_weights_save(t->cluster, &t->model, sc_corpus_tokenizer(t->corpus), t->committed,
+    SC_TRY(sc_weights_save(t->cluster, &t->model, sc_corpus_tokenizer(t->corpus), NULL, t->committed,
                            sc_run_dir_path(t->dir, "final")));
     t->finished = true;
     return SC_OK;

@@ -50,15 +50,15 @@ done:
     return status;
 }
 
-sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer, int64_t step,
-                          const char *dir)
+sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer,
+                          const sc_labels *labels, int64_t step, const char *dir)
 {
     static const char *const names[] = {"model.safetensors", "stagecoach_tokenizer.json", "config.json"};
     char path[PATH_MAX];
     SC_TRY(sc_checksums_remove(dir)); /* of earlier weights: they would lie while these come */
     SC_TRY(save_tensors(cluster, model, step, file_in(dir, "model.safetensors", path)));
     SC_TRY(sc_tokenizer_save(tokenizer, file_in(dir, "stagecoach_tokenizer.json", path)));
-    SC_TRY(sc_hf_config_save(model, SC_F32, file_in(dir, "config.json", path)));
+    SC_TRY(sc_hf_config_save(model, SC_F32, labels, file_in(dir, "config.json", path)));
     return sc_checksums_write(dir, names, (int)(sizeof names / sizeof names[0]));
 }
 

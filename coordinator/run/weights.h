@@ -13,9 +13,10 @@
 sc_status sc_weights_find(const char *dir, int64_t wanted, char *out, int64_t *step);
 
 /* Fetches every parameter of the assigned model from the workers and writes DIR (which exists). Each file appears under its
- * name only when it is complete, config.json last, and their checksums behind it (checksums.h). `step` goes into the weights' metadata. */
-sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer, int64_t step,
-                          const char *dir);
+ * name only when it is complete, config.json last, and their checksums behind it (checksums.h). `step` goes into the weights' metadata.
+ * labels: as for sc_hf_config_save. */
+sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer,
+                          const sc_labels *labels, int64_t step, const char *dir);
 
 /* Reads the model description and the tokenizer. *tokenizer is owned by the caller.
  * Errors: SC_NOT_FOUND, SC_INVALID naming file and key. */

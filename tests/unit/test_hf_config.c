@@ -55,8 +55,8 @@ static void what_is_not_supported_is_refused_by_name(void **state)
         {"", "dir/config.json:1: is not JSON"},
         {"[]", "dir/config.json: is not a JSON object"},
         {"{" BASE ", \"n_layer\": 3}", "is not JSON: duplicate"},
-        {"{" SIZES "}", "model_type is \"\"; supported is \"gpt2\""},
-        {"{\"model_type\": \"bert\"}", "model_type is \"bert\"; supported is \"gpt2\""},
+        {"{" SIZES "}", "model_type is \"\"; supported are \"gpt2\" and \"bert\""},
+        {"{\"model_type\": \"t5\"}", "model_type is \"t5\"; supported are \"gpt2\" and \"bert\""},
         {"{\"model_type\": \"gpt2\", \"n_layer\": 3}", "n_head is missing"},
         {"{\"model_type\": \"gpt2\", \"n_layer\": 0}", "n_layer must be a positive integer"},
         {"{\"model_type\": \"gpt2\", \"n_layer\": 2147483648}", "n_layer must be a positive integer"},
@@ -102,7 +102,7 @@ static void what_is_written_is_what_transformers_writes(void **state)
                             .dropout = 0.1f,
                             .norm_epsilon = 2e-5f,
                             .tied = true};
-    assert_int_equal(sc_hf_config_save(&model, SC_BF16, scratch_file("config.json")), SC_OK);
+    assert_int_equal(sc_hf_config_save(&model, SC_BF16, NULL, scratch_file("config.json")), SC_OK);
     sc_model c;
     assert_int_equal(sc_hf_config_load(scratch_path, &c), SC_OK);
     assert_memory_equal(&c, &model, offsetof(sc_model, tied)); /* behind it is padding */
@@ -133,14 +133,14 @@ static void what_is_written_is_what_transformers_writes(void **state)
     sc_model gpt2 = model;
     gpt2.vocab = 50257;
     gpt2.tied = false;
-    assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, scratch_file("config.json")), SC_OK);
+    assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, NULL, scratch_file("config.json")), SC_OK);
     text = scratch_read("config.json");
     assert_non_null(strstr(text, "\"eos_token_id\": 50256")); /* <|endoftext|> */
     assert_non_null(strstr(text, "\"tie_word_embeddings\": false"));
     free(text);
     assert_int_equal(sc_hf_config_load(scratch_path, &c), SC_OK);
     assert_false(c.tied);
-    assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, "/nowhere/config.json"), SC_NOT_FOUND);
+    assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, NULL, "/nowhere/config.json"), SC_NOT_FOUND);
 }
 
 int main(void)
