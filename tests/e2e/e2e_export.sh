@@ -79,7 +79,7 @@ wrong() { # SED-SCRIPT TEXT...: a copy of the golden directory with another conf
 wrong 's/gelu_new/relu/' activation_function relu
 wrong 's/"n_embd": 24/"n_embd": 32/' '(260,24)' '(260,32)'
 wrong 's/"n_layer": 3/"n_layer": 4/' transformer.h.3.ln_1.weight
-wrong 's/"model_type": "gpt2"/"model_type": "bert"/' bert
+wrong 's/"model_type": "gpt2"/"model_type": "t5"/' t5
 rm -rf wrong && cp -r "$golden" wrong
 truncate -s -5 wrong/model.safetensors
 expect 1 stagecoach train init.yaml --set model.init=wrong --run-dir bad

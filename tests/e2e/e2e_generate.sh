@@ -36,7 +36,7 @@ cmp d g || fail "three workers wrote another likeliest text"
 expect 1 stagecoach generate run --prompt "日本" --tokens 5
 says err 'U+65E5'
 expect 1 stagecoach generate nowhere --prompt a
-says err 'nowhere' 'finished run'
+says err 'nowhere' 'directory of a run'
 expect 2 stagecoach generate run --top-p 2
 says err '--top-p'
 expect 2 stagecoach generate
