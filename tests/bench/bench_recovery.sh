@@ -32,7 +32,7 @@ time_of() { milliseconds "$(sed 's/.*"time":"\([^"]*\)".*/\1/' <<<"$1")"; }
 field() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p" <<<"$2"; }
 row() { printf '%-58s %s\n' "$1" "$2"; }
 
-# measure NAME KILL [READY]: SC_N times: runs KILL, which kills a worker, and reads the run's events; then READY.
+# measure NAME KILL [READY]: SC_N times: runs KILL, which kills a worker, and reads the events; then READY LINE, of the step after it.
 measure() {
   local name=$1 ready=${3:-:} round line killed lost next reached
   : >detected; : >back; : >repeated
@@ -49,7 +49,7 @@ measure() {
     echo $(($(time_of "$lost") - killed)) >>detected
     echo $(($(time_of "$next") - $(time_of "$lost"))) >>back
     echo $(($(field step "$reached") + 1 - $(field step "$next"))) >>repeated
-    $ready
+    $ready "$line"
   done
   row "$name: kill to detected, ms" "$(median <detected)"
   row "$name: detected to the next committed step, ms" "$(median <back)"
@@ -104,34 +104,39 @@ for i in 1 2 3 4; do start_worker; done
 start serve config.yaml --workers 4 --listen $coordinator --set recovery.wait_ms=0 --set checkpoint.every=20
 # Between two kills the run has grown again, with the worker that has come meanwhile.
 kill_and_shrink() {
+  local line
+  line=$(lines)
   kill_served
   (
-    first_after "$(lines)" '"event":"recovery".*"cause":"loss"' >/dev/null
+    first_after "$line" '"event":"recovery".*"cause":"loss"' >/dev/null
     exec "$bin/stagecoach-worker" --coordinator $coordinator --threads 1 2>/dev/null
   ) &
 }
-grown() { first_after "$(lines)" '"event":"recovery".*"cause":"growth"' >/dev/null; }
+grown() { first_after "$1" '"event":"recovery".*"cause":"growth"' >/dev/null; }
 measure 're-partition' kill_and_shrink grown
 finish
 dismiss
 
 # --- training at its usual pace: messages of 1.5 MB, runs that alternate
 
-slower() { # NAME WITH WITHOUT: settings
+# Seconds of steps 11 to 30, which hold two points: a median would not see what one step in ten costs.
+seconds_of() {
+  stagecoach_rate 2 1 30 model.layers=2 train.batch_size=16 train.micro_batch_size=4 checkpoint.every=0 \
+    checkpoint.at_end=false "$@" >/dev/null
+  grep '"event":"step"' "$events" | tail -n 20 | sed 's/.*"step_seconds":\([^,]*\).*/\1/' | awk '{s += $1} END {print s}'
+}
+slower() { # NAME PEER_EVERY LOG_MESSAGES beside PEER_EVERY LOG_MESSAGES
   local round
   : >with; : >without
   for ((round = 0; round < (n + 3) / 4; round++)); do
-    stagecoach_rate 2 1 32 train.batch_size=16 train.micro_batch_size=4 $2 >>with
-    stagecoach_rate 2 1 32 train.batch_size=16 train.micro_batch_size=4 $3 >>without
+    seconds_of recovery.peer_every=$2 recovery.log_messages=$3 >>with
+    seconds_of recovery.peer_every=$4 recovery.log_messages=$5 >>without
   done
-  row "$1: training slower by" "$(awk -v a="$(median <with)" -v b="$(median <without)" 'BEGIN {printf "%.1f%%", 100 * (1 - a / b)}')"
+  row "$1: training slower by" "$(awk -v a="$(median <with)" -v b="$(median <without)" 'BEGIN {printf "%.1f%%", 100 * (a / b - 1)}')"
 }
-off="recovery.peer_every=0 checkpoint.every=0 checkpoint.at_end=false"
-points="recovery.peer_every=10 recovery.log_messages=false checkpoint.every=0 checkpoint.at_end=false"
-logged="recovery.peer_every=10 recovery.log_messages=true checkpoint.every=0 checkpoint.at_end=false"
-slower 'points in memory every 10 steps' "$points" "$off"
-slower 'message logging' "$logged" "$points"
-"$sources/tests/bench/bench_curve.sh" "$bin"
+slower 'points in memory every 10 steps' 10 false 0 false
+slower 'message logging' 10 true 10 false
+"$sources/tests/bench/bench_curve.sh" "$bin" 3
 
 # --- the coordinator, idle
 
