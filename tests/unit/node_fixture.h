@@ -14,7 +14,10 @@
 #include <string.h>
 #include <cmocka.h>
 
-enum { MAX_TENSORS = 256, DEADLINE_S = 30 /* far beyond what anything here takes, also under a sanitizer */ };
+enum {
+    MAX_TENSORS = 256,
+    DEADLINE_S = 120 /* far beyond what anything here takes, also under a sanitizer on a crowded machine */
+};
 
 typedef struct side {
     sc_node *node;
@@ -80,6 +83,15 @@ static inline void side_close(side *self)
         }                                                                                                              \
     } while (0)
 #define POLL_UNTIL(a, b, condition) POLL_UNTIL_WITH(a, b, condition, (void)0)
+
+/* Binds to an endpoint that a node had which was destroyed a moment ago: libzmq closes its sockets in the background. */
+static inline const char *side_bind_again(side *self, const char *endpoint)
+{
+    const char *bound = NULL;
+    sc_status status = sc_node_bind(self->node, endpoint, &bound);
+    POLL_UNTIL_WITH(self, self, status == SC_OK, status = sc_node_bind(self->node, endpoint, &bound));
+    return bound;
+}
 
 /* A float tensor of n elements, all of value `value`. */
 static inline sc_buffer *floats(size_t n, float value)

@@ -287,6 +287,12 @@ static void dropping_and_closing_end_calls(void **state)
     assert_int_equal(closed.status, SC_UNAVAILABLE);
 }
 
+/* libzmq closes a listener in the background, and takes its socket's file away then: a successor's, if it is there already. */
+static void wait_until_unlinked(side *other, const char *path)
+{
+    POLL_UNTIL(other, other, access(path, F_OK) != 0);
+}
+
 static void a_restarted_peer_is_a_new_one(void **state)
 {
     (void)state;
@@ -295,6 +301,7 @@ static void a_restarted_peer_is_a_new_one(void **state)
     outcome result = {0};
     int met = p.client.n_met;
     side_close(&p.server);
+    wait_until_unlinked(&p.client, "stagecoach-test-restart.socket");
     sc_node_options options = side_options(&p.server, "server");
     side_open(&p.server, &options);
     assert_int_equal(sc_node_serve(p.server.node, &service.base, &p.desk), SC_OK);
@@ -462,6 +469,7 @@ static void what_waits_for_a_successor_reaches_it(void **state)
     open_pair(&p, "ipc://stagecoach-test-successor.socket");
     side_close(&p.server);
     POLL_UNTIL(&p.client, &p.client, !sc_peer_connected(p.to_server));
+    wait_until_unlinked(&p.client, "stagecoach-test-successor.socket");
     outcome result = {0};
     assert_int_equal(join(p.to_server, 1, NULL, 0, 30000, &result), SC_OK);
     send(p.to_server, 0, 1, 0);

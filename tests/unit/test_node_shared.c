@@ -280,7 +280,7 @@ static void a_restarted_peer_has_other_memory(void **state)
     p.server = (sharer){0};
     send_floats(&p.client, p.to_server, 0, 5, 50); /* it waits for whoever comes */
     open_sharer(&p.server, "server", true);
-    assert_int_equal(sc_node_bind(p.server.side.node, endpoint, &p.endpoint), SC_OK);
+    p.endpoint = side_bind_again(&p.server.side, endpoint);
     POLL_UNTIL(&p.server.side, &p.client.side,
                p.server.side.met && p.server.side.met->reads_ours && p.to_server->reads_ours);
     p.to_client = p.server.side.met;
