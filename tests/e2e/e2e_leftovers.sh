@@ -30,8 +30,8 @@ for ((i = 0; i < 10; i++)); do cat large.txt large.txt >larger.txt && mv larger.
   exec stagecoach tokenize --tokenizer "$sources/tests/golden/vocab-gpt2" large.txt --out large.tokens
 ) >tokenize.out 2>tokenize.err &
 tokenize=$!
-for ((i = 0; i < 1000; i++)); do
-  compgen -G 'large.tokens.tmp.*' >/dev/null && break
+while ! compgen -G 'large.tokens.tmp.*' >/dev/null; do # it is in the midst of it
+  kill -0 $tokenize 2>/dev/null || { cat tokenize.out tokenize.err >&2; fail "tokenize has ended"; }
   sleep 0.01
 done
 kill -INT $tokenize
