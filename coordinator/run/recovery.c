@@ -89,12 +89,13 @@ void sc_recovery_place(const sc_recovery_crew *crew, sc_placement *out)
 {
     int there = count_who_may(crew->roster, true), staying = count_who_may(crew->roster, false);
     *out = (sc_placement){.until_ms = UINT64_MAX};
-    if (crew->n_ranks == 0) {
-        if (there >= crew->wanted)
-            share_anew(crew->roster, crew->wanted, true, out);
+    if (crew->n_ranks == 0 && there >= crew->wanted) {
+        share_anew(crew->roster, crew->wanted, true, out);
         return;
     }
-    if (there >= crew->n_ranks) {
+    if (crew->n_ranks == 0 && !crew->resumed)
+        return;
+    if (crew->n_ranks > 0 && there >= crew->n_ranks) {
         fill_ranks(crew->roster, crew->n_ranks, true, out);
         return;
     }

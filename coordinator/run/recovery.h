@@ -29,8 +29,9 @@ typedef struct sc_recovery_crew {
     int wanted;              /* ranks that the config asks for, not more than there are blocks */
     int n_ranks;             /* of the assignment before; 0: there was none */
     uint64_t now_ms;
-    uint64_t since_ms; /* the first loss that is not made good yet */
-    uint64_t wait_ms;  /* how long a successor is waited for */
+    uint64_t since_ms; /* the first loss that is not made good yet; when nobody was left, when the first came again */
+    uint64_t wait_ms;  /* how long others are waited for since then */
+    bool resumed;      /* n_ranks 0: the run has begun in an earlier life, and need not wait for all */
 } sc_recovery_crew;
 
 typedef struct sc_placement {
@@ -41,9 +42,9 @@ typedef struct sc_placement {
     uint64_t ids[SC_MAX_STAGES]; /* by rank */
 } sc_placement;
 
-/* After a loss, and at a run's beginning (then all that are wanted are waited for). An empty rank goes to a spare, first to
- * the one that was started under it; when none comes within wait_ms, those that remain share the model anew. A member that
- * drains keeps its rank: it is replaced at the next step's end, with no step lost. */
+/* After a loss, and at a run's beginning (then all that are wanted are waited for, unless it is `resumed`). An empty rank
+ * goes to a spare, first to the one that was started under it; when none comes within wait_ms, those that remain share the
+ * model anew. A member that drains keeps its rank: it is replaced at the next step's end, with no step lost. */
 void sc_recovery_place(const sc_recovery_crew *crew, sc_placement *out);
 
 /* At a step's end, with all ranks there: whether others should serve. Yes if a serving member drains: a spare takes its rank,

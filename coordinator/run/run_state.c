@@ -29,7 +29,7 @@ struct sc_run_state {
     sc_kept_state kept[SC_MAX_STAGES];
     sc_recovery_choice choice; /* LOAD */
 
-    uint64_t since_ms; /* GATHER: since when somebody is missing */
+    uint64_t since_ms; /* GATHER: since when somebody is missing, and somebody is there */
     uint64_t decided, committed;
     sc_decided_step record[RECORD];
     int n_record;
@@ -144,6 +144,17 @@ static sc_status take_placement(sc_run_state *self, const sc_placement *p)
     return SC_OK;
 }
 
+bool sc_run_state_has_begun(const sc_run_state *self)
+{
+    bool begun = self->n_ranks > 0 || self->have_disk;
+    for (int i = 0; i < sc_roster_count(self->roster) && !begun; i++) {
+        const sc_member *m = sc_roster_at(self->roster, i);
+        for (int k = 0; k < m->n_parts; k++)
+            begun = begun || m->parts[k].lineage == self->settings.lineage;
+    }
+    return begun;
+}
+
 static sc_recovery_crew crew(const sc_run_state *self, uint64_t now_ms)
 {
     return (sc_recovery_crew){
@@ -153,6 +164,7 @@ static sc_recovery_crew crew(const sc_run_state *self, uint64_t now_ms)
         .now_ms = now_ms,
         .since_ms = self->since_ms,
         .wait_ms = self->settings.wait_ms,
+        .resumed = self->settings.resumes && sc_run_state_has_begun(self),
     };
 }
 
@@ -175,6 +187,8 @@ sc_status sc_run_state_next(sc_run_state *self, uint64_t now_ms, sc_run_order *o
     *out = (sc_run_order){.kind = SC_ORDER_RUN, .until_ms = UINT64_MAX};
     if (self->phase == SC_RUN_GATHER) {
         sc_placement p;
+        if (sc_roster_count(self->roster) == 0)
+            self->since_ms = now_ms;
         sc_recovery_crew c = crew(self, now_ms);
         sc_recovery_place(&c, &p);
         out->kind = SC_ORDER_WAIT;

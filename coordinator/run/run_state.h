@@ -26,7 +26,7 @@
  *     again has the same number of targets, scale and learning rate, and gives the same bits.
  *  4. While there is a point that no single loss takes, its parts are among those that every snapshot is told to keep.
  *  5. When losses stop, and a member stays, sc_run_state_next comes to SC_ORDER_RUN: it waits only until a time that it names,
- *     or for a first member. */
+ *     or for a first member; at a run's beginning, for all that are wanted. */
 #ifndef SC_RUN_STATE_H
 #define SC_RUN_STATE_H
 
@@ -38,7 +38,10 @@ typedef struct sc_run_settings {
     uint64_t lineage;
     uint64_t wait_ms;   /* recovery.wait_ms */
     int64_t peer_every; /* recovery.peer_every; 0: no points */
-    bool seed_start;    /* the start's weights are drawn from the seed by the workers; else they are loaded */
+    bool
+        resumes; /* a run that has begun in an earlier life goes on over those that have come within wait_ms of the first;
+                   * else it waits for all that are wanted */
+    bool seed_start; /* the start's weights are drawn from the seed by the workers; else they are loaded */
     void *context;
     /* Cuts the model's blocks for n_ranks. Pure. */
     sc_status (*cut)(void *context, int n_ranks, sc_slice *slices);
@@ -139,6 +142,8 @@ void sc_run_state_handed_over(sc_run_state *self, uint64_t now_ms);
 /* ---- looking ---- */
 
 sc_run_phase sc_run_state_phase(const sc_run_state *self);
+/* Whether there is something to lose: ranks were assigned, or there is a checkpoint, or a member has brought a part of a point. */
+bool sc_run_state_has_begun(const sc_run_state *self);
 uint64_t sc_run_state_generation(const sc_run_state *self);
 int sc_run_state_n_ranks(const sc_run_state *self);
 const sc_slice *sc_run_state_slices(const sc_run_state *self); /* [n_ranks] */

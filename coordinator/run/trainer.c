@@ -172,6 +172,7 @@ static sc_status open_cluster(sc_trainer *t)
         .lineage = t->lineage,
         .wait_ms = (uint64_t)t->config->recovery.wait_ms,
         .peer_every = t->config->recovery.peer_every,
+        .resumes = !t->local, /* local ones are all started at once */
         .seed_start = !t->config->model.init,
         .context = t,
         .cut = cut,
@@ -179,7 +180,7 @@ static sc_status open_cluster(sc_trainer *t)
     SC_TRY(sc_run_state_new(&settings, sc_cluster_roster(t->cluster), &t->state));
     if (t->checkpoint)
         sc_run_state_saved(t->state, (uint64_t)t->saved);
-    t->waiting_since_ms = sc_clock_ms(&t->clock);
+    sc_trainer_begin_waiting(t);
     if (t->local)
         SC_TRY(sc_local_workers_start(t->local, t->cluster, &t->clock, t->options->threads,
                                       sc_run_dir_path(t->dir, "logs"), t->options->log_spec, t->config->log.json));

@@ -80,7 +80,8 @@ typedef struct sc_trainer {
     bool finished;             /* all steps are done, or the run was stopped in order; the weights are kept */
     bool stopped_waiting;      /* a stop was asked for while workers were missing */
     int64_t attempts, best;    /* recoveries in a row without a step beyond `best` */
-    uint64_t waiting_since_ms; /* for workers to come */
+    uint64_t waiting_since_ms; /* for workers to come; */
+    uint64_t remind_ms;        /* how long a run that has begun waits until it says so (again) */
     uint64_t n_losses;         /* of members, spares too */
 
     sc_run_snapshot snapshots[SC_TRAINER_SNAPSHOTS]; /* by number, in turn */
@@ -100,6 +101,9 @@ sc_status sc_trainer_find_checkpoint(sc_trainer *self);
 sc_status sc_trainer_make_plans(sc_trainer *self, int S);
 
 /* ---- trainer_recovery.c ---- */
+
+/* Workers are waited for from now on. */
+void sc_trainer_begin_waiting(sc_trainer *self);
 
 /* Trains to the end, weights and all, whatever workers are lost on the way; gives up after recovery.max_attempts
  * recoveries without progress. */

@@ -7,7 +7,12 @@
 
 #define SC_LOG_SUBSYSTEM "trainer"
 
-enum { LOSS_SHOWS_MS = 500 }; /* beyond wire.reconnect_ms: until a worker that is gone is counted as lost */
+enum {
+    LOSS_SHOWS_MS = 500, /* beyond wire.reconnect_ms: until a worker that is gone is counted as lost */
+    /* A run that nobody serves says so when recovery.wait_ms has passed, and again after twice as long each time. */
+    REMINDER_MIN_MS = 1000,
+    REMINDER_MAX_MS = 3600000,
+};
 
 static uint64_t now_ms(const sc_trainer *t)
 {
@@ -30,6 +35,33 @@ static void release_leavers(sc_trainer *t, bool ranked_too)
     }
 }
 
+void sc_trainer_begin_waiting(sc_trainer *t)
+{
+    t->waiting_since_ms = now_ms(t);
+    t->remind_ms = (uint64_t)t->config->recovery.wait_ms;
+    if (t->remind_ms < REMINDER_MIN_MS)
+        t->remind_ms = REMINDER_MIN_MS;
+}
+
+/* Of a run that has begun, which goes on whenever somebody comes. */
+static void remind(sc_trainer *t, int n)
+{
+    uint64_t waited_ms = now_ms(t) - t->waiting_since_ms;
+    if (n > 0 || waited_ms < t->remind_ms)
+        return;
+    t->remind_ms *= 2;
+    if (t->remind_ms > waited_ms + REMINDER_MAX_MS)
+        t->remind_ms = waited_ms + REMINDER_MAX_MS;
+    char waited[32];
+    sc_progress_duration((double)waited_ms * 1e-3, waited, sizeof waited);
+    sc_progress_note(
+        t->progress,
+        "no worker is there for %s; the run goes on as soon as one comes: stagecoach-worker --coordinator %s%s", waited,
+        sc_cluster_endpoint(t->cluster), t->options->keys ? " --key FILE" : "");
+}
+
+/* Workers that have not come are an error where nothing has begun, so that a wrong address is told, and where this program
+ * starts them; a run in progress waits, for machines may be long in coming back. */
 static sc_status wait_for_workers(sc_trainer *t)
 {
     bool first = sc_run_state_n_ranks(t->state) == 0;
@@ -41,7 +73,9 @@ static sc_status wait_for_workers(sc_trainer *t)
         t->finished = t->stopped_waiting = true;
         return SC_OK;
     }
-    if (limit > 0 && (first || n == 0) && now_ms(t) - t->waiting_since_ms > limit)
+    if (!t->local && sc_run_state_has_begun(t->state))
+        remind(t, n);
+    else if (limit > 0 && (first || n == 0) && now_ms(t) - t->waiting_since_ms > limit)
         return SC_FAIL(SC_DEADLINE_EXCEEDED,
                        "%d of %d workers came within %" PRIu64 " ms (wire.join_ms); start the others with "
                        "stagecoach-worker --coordinator %s",
@@ -98,7 +132,7 @@ static sc_status assign(sc_trainer *t, const sc_run_order *order)
 static void choose_again(sc_trainer *t, uint64_t damaged_step)
 {
     sc_run_state_spoiled(t->state, damaged_step, now_ms(t));
-    t->waiting_since_ms = now_ms(t);
+    sc_trainer_begin_waiting(t);
 }
 
 static sc_status load_checkpoint(sc_trainer *t, uint64_t step)
@@ -233,7 +267,7 @@ static sc_status hand_over(sc_trainer *t)
     SC_TRY(sc_trainer_save_last(t, true));
     release_leavers(t, true);
     sc_run_state_handed_over(t->state, now_ms(t));
-    t->waiting_since_ms = now_ms(t);
+    sc_trainer_begin_waiting(t);
     sc_progress_note(t->progress, "no worker is left; the newest checkpoint is of step %" PRId64, t->saved);
     return SC_OK;
 }

@@ -85,7 +85,7 @@ void sc_trainer_on_lost(void *context, const sc_loss *loss)
     sc_trainer_check_event(sc_event_log_worker_lost(t->events, loss->member.rank, loss->member.name, loss->reason,
                                                     detect_seconds, sc_cluster_generation(t->cluster)));
     if (sc_run_state_lost(t->state, loss, now_ms))
-        t->waiting_since_ms = now_ms;
+        sc_trainer_begin_waiting(t);
 }
 
 void sc_trainer_on_drain(void *context, const sc_member *member)

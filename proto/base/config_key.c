@@ -145,12 +145,14 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
          "workers log what they send, and a lost stage alone runs its steps again (needs peer_every)"),
     INT("recovery.log_mb", recovery.log_mb, "256", 1, 1 << 20, "most that a worker keeps in its log, in MiB"),
     INT("recovery.wait_ms", recovery.wait_ms, "5000", 0, DAY_MS,
-        "wait for a lost worker's successor before fewer workers go on"),
+        "wait for a lost worker's successor, or behind the first that comes to a resumed serve, before fewer workers "
+        "go on"),
     NUMBER("recovery.hang_steps", recovery.hang_steps, "2.5", 1, false, 1000, false,
            "a worker that lives and does not move for so many median steps is lost"),
     INT("recovery.hang_ms", recovery.hang_ms, "1000", 100, DAY_MS, "but not before so long"),
 
-    INT("wire.join_ms", wire.join_ms, "60000", 0, DAY_MS, "wait for all workers to join; 0: for ever"),
+    INT("wire.join_ms", wire.join_ms, "60000", 0, DAY_MS,
+        "wait for all workers to join before a run begins; 0: for ever"),
     INT("wire.lease_ms", wire.lease_ms, "10000", 100, DAY_MS, "a worker silent for so long is lost"),
     INT("wire.reconnect_ms", wire.reconnect_ms, "700", 0, DAY_MS,
         "a worker whose connection is gone for so long is lost"),

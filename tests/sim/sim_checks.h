@@ -8,7 +8,8 @@
  *  5. The newest point that all can reach wins; brute force finds it.
  *  6. The parts of the newest complete point (each block with two members), and of the one in progress, are never told to be
  *     let go; what is restored from, replayed from, or saved to a checkpoint is there (sim_executor.h).
- *  7. A spare is used before the partition changes; it changes only when wait_ms has passed, or at a step's end.
+ *  7. A spare is used before the partition changes; it changes only when wait_ms has passed, or at a step's end. A coordinator
+ *     that was started again waits as long for all.
  *  8. The run grows again as soon as it may, and draining workers are replaced at a step's end.
  *  9. Nobody is lost without a reason: cuts that heal in time, slow steps, late and repeated messages cost time alone.
  * 10. When faults stop, the run comes to its end, in bounded time. */
@@ -275,8 +276,9 @@ static void check_wait(const sc_run_order *order, int n_before)
     int there = count_members(true);
     if (n_before == 0)
         must(there < h.s.wanted, "%ld members wait for each other", there, 0);
-    else if (there > 0)
-        must(there < n_before && world.now_ms < c.since_ms + h.s.wait_ms && order->until_ms == c.since_ms + h.s.wait_ms,
+    if (there > 0 && sc_run_state_has_begun(c.run))
+        must((n_before == 0 || there < n_before) && world.now_ms < c.since_ms + h.s.wait_ms &&
+                 order->until_ms == c.since_ms + h.s.wait_ms,
              "%ld members of %ld wait for too long", there, n_before);
 }
 
@@ -300,8 +302,10 @@ static void check_placement(sc_run_phase before, int n_before, const uint64_t *i
         const sc_member *m = sc_roster_find(c.roster, c.leavers[i]);
         must(!m || m->rank < 0, "member %ld drains, and was given rank %ld", (long)c.leavers[i], m ? m->rank : 0);
     }
-    if (before == SC_RUN_MOVE || n_before == 0 || before == SC_RUN_ASSIGN)
+    if (before == SC_RUN_MOVE || before == SC_RUN_ASSIGN)
         return;
+    if (n_before == 0)
+        n_before = h.s.wanted;
     if (there < n_before) {
         must(world.now_ms >= c.since_ms + h.s.wait_ms, "the partition changed before wait_ms, %ld of %ld there", there,
              n_before);

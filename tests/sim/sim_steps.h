@@ -242,6 +242,8 @@ static void next(sc_run_order *order)
         const sc_member *m = sc_roster_ranked(c.roster, rank);
         ids[rank] = m ? m->id : 0;
     }
+    if (sc_roster_count(c.roster) == 0)
+        c.since_ms = world.now_ms;
     assert_int_equal(sc_run_state_next(c.run, world.now_ms, order), SC_OK);
     if (order->kind == SC_ORDER_WAIT)
         check_wait(order, n_before);

@@ -41,6 +41,7 @@ static void open_coordinator(void)
                                  .lineage = LINEAGE,
                                  .wait_ms = h.s.wait_ms,
                                  .peer_every = h.s.peer_every,
+                                 .resumes = true,
                                  .seed_start = h.s.seed_start,
                                  .cut = cut};
     memset(&c, 0, sizeof c);

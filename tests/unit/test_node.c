@@ -301,11 +301,11 @@ static void a_restarted_peer_is_a_new_one(void **state)
     outcome result = {0};
     int met = p.client.n_met;
     side_close(&p.server);
-    wait_until_unlinked(&p.client, "stagecoach-test-restart.socket");
     sc_node_options options = side_options(&p.server, "server");
     side_open(&p.server, &options);
     assert_int_equal(sc_node_serve(p.server.node, &service.base, &p.desk), SC_OK);
     assert_int_equal(join(p.to_server, 1, NULL, 0, 30000, &result), SC_OK);
+    wait_until_unlinked(&p.client, "stagecoach-test-restart.socket");
     assert_int_equal(sc_node_bind(p.server.node, "ipc://stagecoach-test-restart.socket", NULL), SC_OK);
     POLL_UNTIL(&p.server, &p.client, result.n && p.client.n_met > met);
     assert_int_equal(result.status, SC_UNAVAILABLE);

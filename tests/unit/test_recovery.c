@@ -45,6 +45,7 @@ typedef struct placement_case {
     int homes[6]; /* 1 + the local index, 0: from elsewhere; by member */
     int wanted, n_ranks; /* n_ranks: of the assignment before */
     uint64_t waited_ms;
+    bool resumed;
     const char *expected; /* "wait", "wait 5000", or the ids by rank, "same:" or "anew:" before them; "no": no change */
 } placement_case;
 
@@ -99,7 +100,8 @@ static void run_placements(const placement_case *cases, size_t n, bool at_a_step
                                        .n_ranks = c->n_ranks,
                                        .since_ms = 100000,
                                        .now_ms = 100000 + c->waited_ms,
-                                       .wait_ms = 5000};
+                                       .wait_ms = 5000,
+                                       .resumed = c->resumed};
         sc_placement p;
         char text[128] = "no";
         if (!at_a_step)
@@ -115,26 +117,31 @@ static void who_takes_which_rank(void **state)
 {
     (void)state;
     static const placement_case cases[] = {
-        {"a run's beginning waits for all", "- -", {0}, 3, 0, 999999, "wait"},
-        {"and takes them in order", "- - -", {0}, 3, 0, 0, "anew: 1 2 3"},
-        {"a spare more stays one", "- - - -", {0}, 3, 0, 0, "anew: 1 2 3"},
-        {"local workers take their own", "- - -", {3, 1, 2}, 3, 0, 0, "anew: 2 3 1"},
-        {"a draining newcomer does not count", "- d- -", {0}, 3, 0, 0, "wait"},
-        {"a spare takes the lost rank at once", "0 x1 2 -", {0}, 3, 3, 0, "same: 1 4 3"},
-        {"the spare that waits longest", "0 x1 2 - -", {0}, 3, 3, 0, "same: 1 4 3"},
-        {"the restarted worker its own", "0 x1 x2 - -", {1, 2, 3, 3, 2}, 3, 3, 0, "same: 1 5 4"},
-        {"a spare before a restart that is to come", "0 x1 2 -", {1, 2, 3, 0}, 3, 3, 0, "same: 1 4 3"},
-        {"nobody yet: wait", "0 x1 2", {0}, 3, 3, 4999, "wait 105000"},
-        {"nobody came: fewer", "0 x1 2", {0}, 3, 3, 5000, "anew: 1 3"},
-        {"down to one", "x0 x1 2", {0}, 3, 3, 5000, "anew: 3"},
-        {"a spare and a survivor for three", "x0 x1 2 -", {0}, 3, 3, 5000, "anew: 3 4"},
-        {"nobody at all: wait for the first", "x0 x1", {0}, 2, 2, 999999, "wait"},
-        {"fewer than wanted: the partition stays", "0 x1 - -", {0}, 3, 2, 0, "same: 1 3"},
-        {"one who drains serves until it is replaced", "0 d1 x2 -", {0}, 3, 3, 0, "same: 1 2 4"},
-        {"but has no part in a new partition", "0 d1 x2", {0}, 3, 3, 5000, "anew: 1"},
-        {"unless it is alone", "x0 d1", {0}, 2, 2, 5000, "anew: 2"},
-        {"a draining spare never serves", "0 x1 d-", {0}, 2, 2, 5000, "anew: 1"},
-        {"nobody was lost: as before", "0 1 -", {0}, 2, 2, 0, "same: 1 2"},
+        {"a run's beginning waits for all", "- -", {0}, 3, 0, 999999, false, "wait"},
+        {"and takes them in order", "- - -", {0}, 3, 0, 0, false, "anew: 1 2 3"},
+        {"a spare more stays one", "- - - -", {0}, 3, 0, 0, false, "anew: 1 2 3"},
+        {"local workers take their own", "- - -", {3, 1, 2}, 3, 0, 0, false, "anew: 2 3 1"},
+        {"a draining newcomer does not count", "- d- -", {0}, 3, 0, 0, false, "wait"},
+        {"a resumed run waits for the others a while", "- -", {0}, 3, 0, 4999, true, "wait 105000"},
+        {"and goes on over those that came", "- -", {0}, 3, 0, 5000, true, "anew: 1 2"},
+        {"without those that are to go", "- d- -", {0}, 3, 0, 5000, true, "anew: 1 3"},
+        {"at once when all are there", "- - -", {0}, 3, 0, 0, true, "anew: 1 2 3"},
+        {"and never over nobody", "", {0}, 3, 0, 999999, true, "wait"},
+        {"a spare takes the lost rank at once", "0 x1 2 -", {0}, 3, 3, 0, false, "same: 1 4 3"},
+        {"the spare that waits longest", "0 x1 2 - -", {0}, 3, 3, 0, false, "same: 1 4 3"},
+        {"the restarted worker its own", "0 x1 x2 - -", {1, 2, 3, 3, 2}, 3, 3, 0, false, "same: 1 5 4"},
+        {"a spare before a restart that is to come", "0 x1 2 -", {1, 2, 3, 0}, 3, 3, 0, false, "same: 1 4 3"},
+        {"nobody yet: wait", "0 x1 2", {0}, 3, 3, 4999, false, "wait 105000"},
+        {"nobody came: fewer", "0 x1 2", {0}, 3, 3, 5000, false, "anew: 1 3"},
+        {"down to one", "x0 x1 2", {0}, 3, 3, 5000, false, "anew: 3"},
+        {"a spare and a survivor for three", "x0 x1 2 -", {0}, 3, 3, 5000, false, "anew: 3 4"},
+        {"nobody at all: wait for the first", "x0 x1", {0}, 2, 2, 999999, false, "wait"},
+        {"fewer than wanted: the partition stays", "0 x1 - -", {0}, 3, 2, 0, false, "same: 1 3"},
+        {"one who drains serves until it is replaced", "0 d1 x2 -", {0}, 3, 3, 0, false, "same: 1 2 4"},
+        {"but has no part in a new partition", "0 d1 x2", {0}, 3, 3, 5000, false, "anew: 1"},
+        {"unless it is alone", "x0 d1", {0}, 2, 2, 5000, false, "anew: 2"},
+        {"a draining spare never serves", "0 x1 d-", {0}, 2, 2, 5000, false, "anew: 1"},
+        {"nobody was lost: as before", "0 1 -", {0}, 2, 2, 0, false, "same: 1 2"},
     };
     run_placements(cases, sizeof cases / sizeof cases[0], false, false);
 }
@@ -143,21 +150,21 @@ static void who_serves_from_a_step_on(void **state)
 {
     (void)state;
     static const placement_case always[] = {
-        {"all is well", "0 1 -", {0}, 2, 2, 0, "no"},
-        {"a spare for one who drains", "0 d1 -", {0}, 2, 2, 0, "same: 1 3"},
-        {"two drain, one spare", "d0 d1 2 -", {0}, 3, 3, 0, "anew: 3 4"},
-        {"no spare: the others", "0 d1 2", {0}, 3, 3, 0, "anew: 1 3"},
-        {"the last one goes", "d0", {0}, 2, 1, 0, "wait"},
-        {"a draining spare is nobody's business", "0 1 d-", {0}, 2, 2, 0, "no"},
+        {"all is well", "0 1 -", {0}, 2, 2, 0, false, "no"},
+        {"a spare for one who drains", "0 d1 -", {0}, 2, 2, 0, false, "same: 1 3"},
+        {"two drain, one spare", "d0 d1 2 -", {0}, 3, 3, 0, false, "anew: 3 4"},
+        {"no spare: the others", "0 d1 2", {0}, 3, 3, 0, false, "anew: 1 3"},
+        {"the last one goes", "d0", {0}, 2, 1, 0, false, "wait"},
+        {"a draining spare is nobody's business", "0 1 d-", {0}, 2, 2, 0, false, "no"},
     };
     static const placement_case growing[] = {
-        {"a spare makes two of one", "0 -", {0}, 2, 1, 0, "anew: 1 2"},
-        {"not more than wanted", "0 - -", {0}, 2, 1, 0, "anew: 1 2"},
-        {"as many as there are", "0 1 -", {0}, 4, 2, 0, "anew: 1 2 3"},
-        {"local workers back at home", "0 1 -", {1, 3, 2}, 3, 2, 0, "anew: 1 3 2"},
-        {"nobody is there to grow with", "0 1", {0}, 3, 2, 0, "no"},
-        {"a draining spare is nobody to grow with", "0 1 d-", {0}, 3, 2, 0, "no"},
-        {"all serve", "0 1 -", {0}, 2, 2, 0, "no"},
+        {"a spare makes two of one", "0 -", {0}, 2, 1, 0, false, "anew: 1 2"},
+        {"not more than wanted", "0 - -", {0}, 2, 1, 0, false, "anew: 1 2"},
+        {"as many as there are", "0 1 -", {0}, 4, 2, 0, false, "anew: 1 2 3"},
+        {"local workers back at home", "0 1 -", {1, 3, 2}, 3, 2, 0, false, "anew: 1 3 2"},
+        {"nobody is there to grow with", "0 1", {0}, 3, 2, 0, false, "no"},
+        {"a draining spare is nobody to grow with", "0 1 d-", {0}, 3, 2, 0, false, "no"},
+        {"all serve", "0 1 -", {0}, 2, 2, 0, false, "no"},
     };
     run_placements(always, sizeof always / sizeof always[0], true, false);
     run_placements(always, sizeof always / sizeof always[0], true, true);

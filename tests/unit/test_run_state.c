@@ -26,7 +26,7 @@ static sc_status cut(void *context, int n_ranks, sc_slice *slices)
     return SC_OK;
 }
 
-static void open_run(int wanted, int64_t peer_every)
+static void open_run_that(bool resumes, int wanted, int64_t peer_every)
 {
     const sc_roster_options options = {.lease_ms = 10000, .reconnect_ms = 700, .hang_ms = 1000, .hang_steps = 2.5};
     const sc_run_settings settings = {.wanted = wanted,
@@ -35,11 +35,17 @@ static void open_run(int wanted, int64_t peer_every)
                                       .lineage = LINEAGE,
                                       .wait_ms = WAIT_MS,
                                       .peer_every = peer_every,
+                                      .resumes = resumes,
                                       .seed_start = true,
                                       .cut = cut};
     now = 1000;
     assert_int_equal(sc_roster_new(&options, now, &roster), SC_OK);
     assert_int_equal(sc_run_state_new(&settings, roster, &run), SC_OK);
+}
+
+static void open_run(int wanted, int64_t peer_every)
+{
+    open_run_that(false, wanted, peer_every);
 }
 
 static int close_run(void **state)
@@ -175,6 +181,68 @@ static void parts_that_workers_bring_along_win_over_an_older_checkpoint(void **s
     sc_run_state_loaded(run);
     assert_int_equal(sc_run_state_committed(run), 50);
     assert_int_equal(sc_run_state_newest_point(run), 50);
+}
+
+/* A coordinator that was started again: it has a checkpoint, or workers that know of the run. */
+static void a_run_that_has_begun_goes_on_over_those_that_come(void **state)
+{
+    for (int with_disk = 0; with_disk < 2; with_disk++) {
+        open_run_that(true, 3, 10);
+        if (with_disk)
+            sc_run_state_saved(run, 40);
+        assert_int_equal(sc_run_state_has_begun(run), with_disk);
+        now += 100 * WAIT_MS;
+        assert_true(next(SC_ORDER_WAIT).until_ms == UINT64_MAX); /* for the first, however long */
+        join((sc_part[]){{LINEAGE, 50, 0, 8}}, with_disk ? 0 : 1);
+        assert_true(sc_run_state_has_begun(run));
+        assert_int_equal(next(SC_ORDER_WAIT).until_ms, now + WAIT_MS);
+        now += WAIT_MS - 1;
+        join(NULL, 0);
+        assert_int_equal(next(SC_ORDER_WAIT).until_ms, now + 1);
+        now++;
+        next(SC_ORDER_ASSIGN);
+        assert_int_equal(sc_run_state_n_ranks(run), 2);
+        assign(NULL, 0, 0);
+        next(SC_ORDER_LOAD);
+        sc_run_state_loaded(run);
+        assert_int_equal(sc_run_state_committed(run), with_disk ? 40 : 50);
+        assert_false(sc_run_state_should_rearrange(run, true));
+        join(NULL, 0);
+        assert_true(sc_run_state_should_rearrange(run, true)); /* it grows again */
+        close_run(state);
+    }
+}
+
+static void when_nobody_is_left_the_first_to_come_waits_for_others(void **state)
+{
+    (void)state;
+    open_run(2, 10);
+    uint64_t ids[] = {join(NULL, 0), join(NULL, 0)};
+    begin();
+    for (int i = 0; i < 2; i++)
+        assert_true(lose(ids[i]));
+    assert_true(next(SC_ORDER_WAIT).until_ms == UINT64_MAX);
+    now += 100 * WAIT_MS;
+    assert_true(next(SC_ORDER_WAIT).until_ms == UINT64_MAX);
+    join(NULL, 0);
+    assert_int_equal(next(SC_ORDER_WAIT).until_ms, now + WAIT_MS);
+    join(NULL, 0);
+    next(SC_ORDER_ASSIGN);
+    assert_int_equal(sc_run_state_n_ranks(run), 2);
+}
+
+/* Nothing could be lost, and a worker that cannot find its coordinator is rather told of. */
+static void a_run_that_has_not_begun_waits_for_all(void **state)
+{
+    (void)state;
+    open_run_that(true, 2, 10);
+    join((sc_part[]){{LINEAGE + 1, 50, 0, 8}}, 1); /* of another run */
+    next(SC_ORDER_WAIT);
+    now += 100 * WAIT_MS;
+    assert_true(next(SC_ORDER_WAIT).until_ms == UINT64_MAX);
+    join(NULL, 0);
+    next(SC_ORDER_ASSIGN);
+    assert_int_equal(sc_run_state_n_ranks(run), 2);
 }
 
 static void a_spare_replaces_and_replays(void **state)
@@ -364,12 +432,12 @@ static void losses_in_every_phase_go_back_to_gather(void **state)
     next(SC_ORDER_LOAD);
     assert_true(lose(b)); /* LOAD */
     assert_int_equal(next(SC_ORDER_WAIT).until_ms, now + WAIT_MS);
-    uint64_t loss_ms = now;
     now += 2000;
-    assert_true(lose(a)); /* GATHER: the wait counts from the first */
+    assert_int_equal(next(SC_ORDER_WAIT).until_ms, now - 2000 + WAIT_MS); /* the wait counts from the first loss */
+    assert_true(lose(a));                                                 /* GATHER */
     assert_true(next(SC_ORDER_WAIT).until_ms == UINT64_MAX);
     join(NULL, 0);
-    assert_int_equal(next(SC_ORDER_WAIT).until_ms, loss_ms + WAIT_MS);
+    assert_int_equal(next(SC_ORDER_WAIT).until_ms, now + WAIT_MS);
     join(NULL, 0);
     next(SC_ORDER_ASSIGN);
     assert_int_equal(sc_run_state_generation(run), 4);
@@ -497,6 +565,9 @@ int main(void)
         TEST(a_run_begins_when_all_are_there),
         TEST(a_run_with_a_checkpoint_loads_it),
         TEST(parts_that_workers_bring_along_win_over_an_older_checkpoint),
+        TEST(a_run_that_has_begun_goes_on_over_those_that_come),
+        TEST(when_nobody_is_left_the_first_to_come_waits_for_others),
+        TEST(a_run_that_has_not_begun_waits_for_all),
         TEST(a_spare_replaces_and_replays),
         TEST(nobody_comes_and_the_others_share_the_model),
         TEST(one_who_drains_hands_over_without_a_repeated_step),
