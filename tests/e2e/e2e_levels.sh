@@ -1,7 +1,7 @@
 # Each way back to a step that all stages can reach, one after the other: it is taken, and the bits are the same.
 . "$(dirname "$0")/lib.sh" "$@"
 write_config
-steps=(--set train.steps=700 --set train.eval_every=350 --set checkpoint.every=0)
+steps=(--set train.steps=320 --set train.eval_every=160 --set checkpoint.every=0)
 expect 0 stagecoach train config.yaml "${steps[@]}" --workers 1 --run-dir calm
 
 # recovered RUN PATTERN: whether a recovery of the run was like this.
@@ -16,35 +16,35 @@ ended() { # RUN PID
 }
 
 # With logs a lost stage runs its steps again alone; without, all go back to the point; without points, to the checkpoint.
-storm() { # RUN OPTIONS...
-  local run=$1 n=0 round
-  shift
+storm() { # RUN KILLS OPTIONS...: KILLS: "STEP RANK;..."
+  local run=$1 kills=$2 n=0 step rank
+  shift 2
   stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir "$run" "$@" >"$run.out" 2>&1 &
   local train=$!
-  for round in "25 0" "125 3" "225 1" "325 2"; do
-    at_step "$run" "${round% *}"
-    kill -9 "$(last_pid "$run" "${round#* }")"
+  while read -r step rank; do
+    at_step "$run" "$step"
+    kill -9 "$(last_pid "$run" "$rank")"
     wait_for_lines $((++n)) "$run/events.jsonl" '"event":"recovery"'
-  done
+  done <<<"${kills//;/$'\n'}"
   ended "$run" $train
 }
-storm replayed
+storm replayed "15 0;75 3;135 1"
 recovered replayed '"level":"replay".*"steps_lost":0,'
 says replayed.out 'from the workers'\'' memories' '0 steps are repeated'
-storm restored --set recovery.log_messages=false
+storm restored "25 2;105 0" --set recovery.log_messages=false
 recovered restored '"level":"memory"'
-storm loaded --set recovery.peer_every=0 --set checkpoint.every=10
+storm loaded "25 1;105 3" --set recovery.peer_every=0 --set checkpoint.every=10
 recovered loaded '"level":"disk"'
 ! grep -q '"level":"memory"' loaded/events.jsonl || fail "points were made without recovery.peer_every"
 says loaded.out 'from the newest checkpoint'
 
 # Two neighbours at once, logs or not; and all but one.
-stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir both --set checkpoint.every=50 >both.out 2>&1 &
+stagecoach train config.yaml "${steps[@]}" --workers 4 --threads 1 --run-dir both --set checkpoint.every=25 >both.out 2>&1 &
 train=$!
-at_step both 120
+at_step both 60
 kill -9 "$(last_pid both 1)" "$(last_pid both 2)"
 wait_for_lines 1 both/events.jsonl '"event":"recovery"'
-at_step both 320
+at_step both 120
 kill -9 "$(last_pid both 0)" "$(last_pid both 1)" "$(last_pid both 3)"
 ended both $train
 
@@ -74,9 +74,11 @@ last=$(grep -oE 'stopped after step [0-9]+' shrunk.out | grep -oE '[0-9]+')
 expect 0 stagecoach train config.yaml "${endless[@]}" --set train.steps="$last" --workers 1 --run-dir straight
 same_bits straight shrunk
 
-# A coordinator that is killed and started again goes on from what its workers hold, with no checkpoint anywhere.
+# A coordinator that is killed and started again goes on from what its workers hold, with no checkpoint anywhere, though one of
+# them is gone; when that comes back, they are three again. When all are gone, it waits, for longer than a beginning would.
 serve() {
-  stagecoach serve config.yaml "${endless[@]}" --workers 3 --listen "$1" --run-dir reborn >>reborn.out 2>&1 &
+  stagecoach serve config.yaml "${endless[@]}" --set recovery.wait_ms=1500 --set wire.join_ms=1500 --workers 3 --listen "$1" \
+    --run-dir reborn >>reborn.out 2>&1 &
   serve=$!
 }
 serve 'tcp://127.0.0.1:*'
@@ -84,10 +86,20 @@ wait_for reborn.out 'waiting for 3 workers'
 endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' reborn.out | head -1)
 start_worker; start_worker; start_worker
 at_step reborn 35
-kill -9 $serve
+kill -9 $serve "$(last_pid reborn 2)"
 serve "$endpoint"
 wait_for reborn.out 'going on after step [1-9][0-9]*, from the workers'
-at_step reborn 150
+at_step reborn 70
+! grep -q '"event":"recovery".*"workers":3,' reborn/events.jsonl || fail "two workers were three"
+start_worker
+wait_for reborn/events.jsonl '"event":"recovery".*"cause":"growth".*"workers":3,'
+kill -9 "$(last_pid reborn 0)" "$(last_pid reborn 1)" "$(last_pid reborn 2)"
+wait_for reborn.out 'no worker is there for'
+kill -0 $serve || fail "serve did not wait"
+start_worker; start_worker; start_worker
+wait_for reborn/events.jsonl '"event":"recovery".*"level":"start".*"workers":3,'
+farthest=$(sed -n 's/.*"event":"step".*"step":\([0-9]*\),.*/\1/p' reborn/events.jsonl | sort -n | tail -1)
+at_step reborn $((farthest + 10))
 kill -TERM $serve
 wait $serve || { cat reborn.out worker.err >&2; fail "the second coordinator did not stop in order"; }
 last=$(grep -oE 'stopped after step [0-9]+' reborn.out | grep -oE '[0-9]+')
