@@ -84,6 +84,10 @@ typedef struct sc_config {
         bool shared_memory;     /* between processes of one host */
     } wire;
     struct {
+        char *listen;     /* "HOST:PORT", "auto" or "off" */
+        char *token_file; /* NULL: none; relative to the config file */
+    } status;
+    struct {
         char *level; /* as SC_LOG */
         bool json;
     } log;
@@ -104,6 +108,8 @@ void sc_config_destroy(sc_config **self_p);
 
 /* The resolved configuration as YAML that loads again to the same (absolute data paths). 0 on success, -1 on a write error. */
 int sc_config_print(const sc_config *self, FILE *out);
+/* The same as a JSON object of sections, without where secrets lie. */
+int sc_config_print_json(const sc_config *self, FILE *out);
 /* Every key with type, default and help, for `--help config` and the README. */
 void sc_config_print_help(FILE *out);
 

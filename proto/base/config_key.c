@@ -37,6 +37,11 @@ static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHED
     {                                                                                                                  \
         .path = name, .type = SC_KEY_PATH, .offset = offsetof(sc_config, field), .help = help_                         \
     }
+/* A path that those who look on are not told. */
+#define PRIVATE_PATH(name, field, help_)                                                                               \
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_PATH, .offset = offsetof(sc_config, field), .is_private = true, .help = help_     \
+    }
 #define PATHS(name, field, count, help_)                                                                               \
     {                                                                                                                  \
         .path = name, .type = SC_KEY_PATHS, .offset = offsetof(sc_config, field),                                      \
@@ -159,18 +164,25 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     INT("wire.call_ms", wire.call_ms, "30000", 100, DAY_MS, "deadline of a control call"),
     INT("wire.resend_ms", wire.resend_ms, "1000", 10, DAY_MS, "a receiver that waits longer asks again"),
     INT("wire.max_message_mb", wire.max_message_mb, "1024", 1, 1 << 20, "larger messages are refused"),
-    PATH("wire.keys", wire.keys,
-         "serve: directory that keygen made, relative to the config file; everything is encrypted, and the workers in "
-         "its allowed/ may come"),
+    PRIVATE_PATH(
+        "wire.keys", wire.keys,
+        "serve: directory that keygen made, relative to the config file; everything is encrypted, and the workers in "
+        "its allowed/ may come"),
     BOOL("wire.shared_memory", wire.shared_memory, "true",
          "processes of one host read payloads in each other's memory"),
+
+    STRING("status.listen", status.listen, "auto",
+           "HOST:PORT of the status page and API (0: any free port); auto: 127.0.0.1:8080 if it is free; off: none"),
+    PRIVATE_PATH("status.token_file", status.token_file,
+                 "file with the token that lets operators pause, drain, stop; none: nobody may; relative to the config "
+                 "file"),
 
     STRING("log.level", log.level, "info", "debug, info, warn, error or off, or as SC_LOG: warn,rpc=debug"),
     BOOL("log.json", log.json, "false", "log lines as JSON"),
 };
 
-const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run",        "model",    "data", "train", "pipeline",
-                                                              "checkpoint", "recovery", "wire", "log"};
+const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run",        "model",    "data", "train",  "pipeline",
+                                                              "checkpoint", "recovery", "wire", "status", "log"};
 
 int sc_config_find_key(const char *path)
 {

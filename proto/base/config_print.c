@@ -155,6 +155,42 @@ int sc_config_print(const sc_config *self, FILE *out)
     return ferror(out) ? -1 : 0;
 }
 
+/* A YAML value is JSON as it stands, but for words: what is printed of numbers, truth values, quoted texts and lists is both. */
+static int print_json_value(const sc_config_key *key, const sc_config *config, FILE *out)
+{
+    const void *field = sc_config_field(key, config);
+    const char *word = key->type == SC_KEY_WORD           ? word_of(key, *(const int *)field)
+                       : key->type == SC_KEY_WORD_OR_PATH ? *(char *const *)field
+                                                          : NULL;
+    if (is_left_to_init(key, config) || key->is_private) {
+        fputs("null", out);
+        return 0;
+    }
+    if (!word || strcmp(word, "true") == 0 || strcmp(word, "false") == 0)
+        return print_value(key, config, out);
+    print_string(word, out);
+    return 0;
+}
+
+int sc_config_print_json(const sc_config *self, FILE *out)
+{
+    const char *section = NULL;
+    for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
+        const char *path = sc_config_keys[i].path, *dot = strchr(path, '.');
+        const size_t n = (size_t)(dot - path);
+        const bool same = section && strncmp(section, path, n + 1) == 0;
+        if (same)
+            fprintf(out, ",\"%s\":", dot + 1);
+        else
+            fprintf(out, "%s\"%.*s\":{\"%s\":", section ? "}," : "{", (int)n, path, dot + 1);
+        section = path;
+        if (print_json_value(&sc_config_keys[i], self, out) != 0)
+            return -1;
+    }
+    fputs("}}", out);
+    return ferror(out) ? -1 : 0;
+}
+
 static const char *default_text(const sc_config_key *key)
 {
     if (key->fallback)

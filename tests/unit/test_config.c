@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "proto/base/config.h"
+#include "proto/base/config_internal.h"
+
+#include <jansson.h>
 
 #define DATA "data: {train: [t.txt]}\n"
 
@@ -131,7 +133,7 @@ static void a_mistake_names_file_line_key_and_what_is_allowed(void **state)
                                                        "validation_share");
     assert_string_equal(refused(DATA "modle: {layers: 2}"),
                         "dir/c.yaml:2: modle: unknown section (did you mean model?); allowed: run, model, data, train, "
-                        "pipeline, checkpoint, recovery, wire, log");
+                        "pipeline, checkpoint, recovery, wire, status, log");
     assert_string_equal(refused("run: {seed: 1}"), "dir/c.yaml: data.train: no training text is given; allowed: at "
                                                    "least one file, as in [text.txt]");
 }
@@ -316,9 +318,10 @@ static void sets_override_the_file(void **state)
 static void a_wrong_set_is_named(void **state)
 {
     (void)state;
-    assert_string_equal(refused_with(DATA, "wire.leese_ms=5"),
-                        "--set wire.leese_ms=5: wire.leese_ms: unknown key (did you mean wire.lease_ms?); allowed in "
-                        "wire: join_ms, lease_ms, reconnect_ms, call_ms, resend_ms, max_message_mb, keys, shared_memory");
+    assert_string_equal(
+        refused_with(DATA, "wire.leese_ms=5"),
+        "--set wire.leese_ms=5: wire.leese_ms: unknown key (did you mean wire.lease_ms?); allowed in "
+        "wire: join_ms, lease_ms, reconnect_ms, call_ms, resend_ms, max_message_mb, keys, shared_memory");
     assert_string_equal(refused_with(DATA, "train.steps=1e3"),
                         "--set train.steps=1e3: train.steps: '1e3' is not an integer; allowed: an integer from 1 to "
                         "1000000000");
@@ -528,6 +531,34 @@ static void words_and_model(void **state)
     sc_config_destroy(&c);
 }
 
+static void the_json_has_every_key_and_no_place_of_secrets(void **state)
+{
+    (void)state;
+    char *text = NULL;
+    size_t n = 0;
+    const char *set = "status.token_file=unseen";
+    sc_config *c = accepted_with(DATA "wire: {keys: secrets}\nmodel: {tied: true, norm_epsilon: 1.0e-6}", &set, 1);
+    FILE *out = open_memstream(&text, &n);
+    assert_int_equal(sc_config_print_json(c, out), 0);
+    fclose(out);
+    json_t *json = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(json);
+    size_t keys = 0;
+    const char *name;
+    json_t *section;
+    json_object_foreach(json, name, section) keys += json_object_size(section);
+    assert_int_equal(json_object_size(json), SC_CONFIG_N_SECTIONS);
+    assert_int_equal(keys, SC_CONFIG_N_KEYS);
+    assert_null(strstr(text, "secrets"));
+    assert_null(strstr(text, "unseen"));
+    assert_true(json_is_true(json_object_get(json_object_get(json, "model"), "tied")));
+    assert_string_equal(json_string_value(json_object_get(json_object_get(json, "train"), "optimizer")), "adamw");
+    assert_true(json_real_value(json_object_get(json_object_get(json, "model"), "norm_epsilon")) == 1e-6);
+    json_decref(json);
+    free(text);
+    sc_config_destroy(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -550,6 +581,7 @@ int main(void)
         cmocka_unit_test(help_lists_every_key),
         cmocka_unit_test(init_brings_the_shape),
         cmocka_unit_test(words_and_model),
+        cmocka_unit_test(the_json_has_every_key_and_no_place_of_secrets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
