@@ -17,6 +17,8 @@ typedef struct command {
 static const command commands[] = {
     {"train", sc_cli_train, "train a model with workers on this machine"},
     {"serve", sc_cli_serve, "train a model with workers that come from elsewhere"},
+    {"status", sc_cli_status, "show what a run is doing"},
+    {"healthcheck", sc_cli_healthcheck, "exit with 0 if a run's coordinator is well"},
     {"plan", sc_cli_plan, "show a schedule: its grid, idle time and memory"},
     {"batches", sc_cli_batches, "print the micro-batches that training will see"},
     {"tokenize", sc_cli_tokenize, "write the tokens of texts to a file, or make a vocabulary from texts"},
@@ -34,9 +36,9 @@ static void print_help(void)
     puts("Usage: stagecoach COMMAND [OPTION]...\n\n"
          "Trains transformer language models over a pipeline of stages.\n");
     for (int i = 0; i < N_COMMANDS; i++)
-        printf("  %-10s %s\n", commands[i].name, commands[i].summary);
-    puts("\n  --help     show this text; after a command, that command's\n"
-         "  --version  show the version");
+        printf("  %-11s %s\n", commands[i].name, commands[i].summary);
+    puts("\n  --help      show this text; after a command, that command's\n"
+         "  --version   show the version");
 }
 
 static int unknown(const char *name)

@@ -23,6 +23,8 @@ int sc_cli_report(int argc, char **argv);
 int sc_cli_export(int argc, char **argv);
 int sc_cli_verify(int argc, char **argv);
 int sc_cli_keygen(int argc, char **argv);
+int sc_cli_status(int argc, char **argv);
+int sc_cli_healthcheck(int argc, char **argv);
 
 /* "COMMAND: message" and "Try 'COMMAND --help'."; returns SC_EXIT_USAGE. `command` is argv[0]. */
 int sc_cli_usage(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

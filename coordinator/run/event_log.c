@@ -19,8 +19,10 @@
 struct sc_event_log {
     char *path;
     int fd;
-    off_t end;       /* of the last whole line */
-    bool torn;       /* bytes of a line that could not be cut off again lie behind it */
+    off_t end; /* of the last whole line */
+    bool torn; /* bytes of a line that could not be cut off again lie behind it */
+    sc_event_listener listener;
+    void *context;
     uint64_t n_lost; /* events that could not be written since the last that could */
 };
 
@@ -75,6 +77,12 @@ void sc_event_log_close(sc_event_log **self_p)
     free(self->path);
     free(self);
     *self_p = NULL;
+}
+
+void sc_event_log_listen(sc_event_log *self, sc_event_listener listener, void *context)
+{
+    self->listener = listener;
+    self->context = context;
 }
 
 /* ---- values: each is a new reference, or NULL if memory ran out --------------------------------------------------- */
@@ -172,26 +180,34 @@ static sc_status write_line(sc_event_log *self, const char *line, size_t n_bytes
     return SC_OK;
 }
 
-/* The event as a line. Takes its object. */
-static sc_status put(sc_event_log *self, event *e)
+/* The event as text, owned, after the listener has had it; NULL if memory ran out. Takes its object. */
+static char *event_text(sc_event_log *self, event *e)
 {
-    char *body = e->object ? json_dumps(e->object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    char *text = e->object ? json_dumps(e->object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    if (text && self->listener)
+        self->listener(self->context, e->object, text);
     json_decref(e->object);
-    const size_t n = body ? strlen(body) : 0;
-    char *line = body ? malloc(n + 2) : NULL;
+    return text;
+}
+
+/* Takes the text. */
+static sc_status put(sc_event_log *self, char *text)
+{
+    const size_t n = text ? strlen(text) : 0;
+    char *line = text ? malloc(n + 2) : NULL;
     if (!line) {
-        free(body);
+        free(text);
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory to write an event", self->path);
     }
     size_t used = 0;
     if (self->torn)
         line[used++] = '\n';
-    memcpy(line + used, body, n);
+    memcpy(line + used, text, n);
     used += n;
     line[used++] = '\n';
     sc_status status = write_line(self, line, used);
     free(line);
-    free(body);
+    free(text);
     return status;
 }
 
@@ -200,7 +216,7 @@ static sc_status tell_loss(sc_event_log *self)
 {
     event e = event_new("events_lost");
     add(&e, "count", count(self->n_lost));
-    SC_TRY(put(self, &e));
+    SC_TRY(put(self, event_text(self, &e)));
     SC_WARN("%s: events are written again; %" PRIu64 " %s lost", self->path, self->n_lost,
             self->n_lost == 1 ? "was" : "were");
     self->n_lost = 0;
@@ -210,11 +226,12 @@ static sc_status tell_loss(sc_event_log *self)
 /* Writes the event and lets it go. Of failures in a row the first is told. */
 static sc_status event_write(sc_event_log *self, event *e)
 {
+    char *text = event_text(self, e);
     sc_status status = self->n_lost > 0 ? tell_loss(self) : SC_OK;
     if (status == SC_OK)
-        status = put(self, e);
+        status = put(self, text);
     else
-        json_decref(e->object);
+        free(text);
     if (status == SC_OK)
         return SC_OK;
     return self->n_lost++ == 0 ? status : SC_OK;

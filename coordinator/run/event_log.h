@@ -59,6 +59,12 @@ typedef struct sc_event_step {
 sc_status sc_event_log_open(const char *path, sc_event_log **out);
 void sc_event_log_close(sc_event_log **self_p);
 
+/* From now on `listener` gets each event, whether it can be written or not, as an object and as its line without the newline;
+ * it borrows both. NULL: nobody. */
+struct json_t;
+typedef void (*sc_event_listener)(void *context, const struct json_t *event, const char *line);
+void sc_event_log_listen(sc_event_log *self, sc_event_listener listener, void *context);
+
 sc_status sc_event_log_run_started(sc_event_log *self, const sc_event_run *run);
 sc_status sc_event_log_worker_joined(sc_event_log *self, int worker, const char *name, const char *device, int threads,
                                      uint64_t generation);

@@ -6,6 +6,7 @@
  *   DIR/checkpoints/       what the run goes on from (checkpoint.h)
  *   DIR/shared-checkpoints -> checkpoint.dir      the same in a directory that all hosts share
  *   DIR/lineage            while workers from elsewhere may hold its state in their memories (lineage.h)
+ *   DIR/status.url         where the status server is, while there is one
  *   DIR/final/             the weights: model.safetensors, config.json, stagecoach_tokenizer.json
  *   DIR/lock               held (flock) while a coordinator runs, with its host, pid and start
  *   DIR/earlier/1/         what an earlier run in the same directory had left: moved aside, never overwritten
@@ -22,6 +23,8 @@
 
 #include "coordinator/data/tokenizer.h"
 #include "proto/base/config.h"
+
+#define SC_RUN_DIR_URL "status.url"
 
 typedef struct sc_run_dir sc_run_dir;
 

@@ -22,6 +22,7 @@ static void on_tick(void *context)
         const sc_member *m = sc_roster_ranked(sc_cluster_roster(t->cluster), i);
         sc_progress_doing(t->progress, i, m ? m->doing : "idle");
     }
+    sc_trainer_show(t);
     if (t->saver)
         (void)sc_saver_turn(t->saver); /* an error is the cluster's own, which keeps it */
 }
@@ -122,6 +123,7 @@ static sc_status prepare(sc_trainer *t)
     sc_progress_options progress = {
         .fd = STDOUT_FILENO, .clock = t->clock, .steps = t->config->train.steps, .n_stages = t->S};
     SC_TRY(sc_progress_new(&progress, &t->progress));
+    SC_TRY(sc_trainer_open_status(t));
     if (moved_to[0])
         sc_progress_note(t->progress, "an earlier run in %s was moved to %s", t->config->run.dir, moved_to);
 
@@ -265,6 +267,7 @@ static void clear(sc_trainer *t, sc_status status)
     if (t->events)
         sc_trainer_check_event(sc_event_log_run_finished(t->events, t->committed, status, message,
                                                          sc_clock_seconds_since(&t->clock, t->start_ns), &messages));
+    sc_trainer_close_status(t);
     if (t->cluster && status == SC_OK)
         unlink(sc_run_dir_path(t->dir, "lineage")); /* the workers' memories went with them */
     sc_saver_destroy(&t->saver);

@@ -1,6 +1,7 @@
 /* What the files of the trainer share: trainer.c (the run from its data to its weights), trainer_recovery.c (the orders of the
  * run's state, carried out: workers gathered, assigned, brought to a step), trainer_steps.c (steps, evaluations, snapshots and
- * checkpoints between them), trainer_report.c (what a person and events.jsonl are told of the workers). */
+ * checkpoints between them), trainer_report.c (what a person and events.jsonl are told of the workers), trainer_status.c
+ * (what the status server shows, and operators ask for). */
 #ifndef SC_TRAINER_INTERNAL_H
 #define SC_TRAINER_INTERNAL_H
 
@@ -14,6 +15,7 @@
 #include "coordinator/run/saver.h"
 #include "coordinator/run/trainer.h"
 #include "coordinator/run/weights.h"
+#include "coordinator/status/http_server.h"
 
 enum { SC_PLAN_OF_STEPS, SC_PLAN_OF_EVALUATIONS, SC_N_PLANS };
 
@@ -90,7 +92,16 @@ typedef struct sc_trainer {
     uint64_t announced[SC_MAX_STAGES]; /* members that were told to serve, by rank */
     sc_trainer_change change;
     sc_trainer_counts counts[SC_MAX_STAGES]; /* by rank */
-    sc_event_messages messages;              /* of workers that serve no more */
+
+    sc_board *board; /* NULL: nobody looks on */
+    sc_http_server *http;
+    sc_board_worker *shown;    /* [SC_BOARD_WORKERS], put together here */
+    uint64_t shown_ms;         /* when the board was told last */
+    uint64_t shown_generation; /* of the schedule that it has */
+    bool pauses, wants_save;   /* asked for by an operator */
+    bool holds;                /* at a step's end, for a pause */
+    bool stop_sent;
+    sc_event_messages messages; /* of workers that serve no more */
 } sc_trainer;
 
 /* ---- trainer.c ---- */
@@ -125,6 +136,17 @@ sc_status sc_trainer_save_last(sc_trainer *self, bool in_any_case);
 sc_status sc_trainer_snapshot(sc_trainer *self, bool as_point);
 /* Micro-batches of a training step, under this sequence, to those of the first and the last stage that want them. */
 sc_status sc_trainer_send_step(sc_trainer *self, int64_t step, uint64_t sequence, bool to_first, bool to_last);
+
+/* ---- trainer_status.c ---- */
+
+/* Starts the status server as the config wants it. Errors: as sc_http_server_start, where the config names an address. */
+sc_status sc_trainer_open_status(sc_trainer *self);
+/* Those who watch get the last news. */
+void sc_trainer_close_status(sc_trainer *self);
+/* Shows how things stand, and takes what operators ask for; at most every 100 ms. */
+void sc_trainer_show(sc_trainer *self);
+/* At a step's end, with nothing in flight: waits while an operator wants the run to pause. */
+sc_status sc_trainer_hold(sc_trainer *self);
 
 /* ---- trainer_report.c ---- */
 

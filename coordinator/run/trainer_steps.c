@@ -185,8 +185,9 @@ static bool is_multiple(int64_t step, int64_t every)
 static sc_status keep_state(sc_trainer *t, int64_t step)
 {
     bool point = t->wants_point || sc_run_state_point_due(t->state, (uint64_t)step), saving = false;
-    if (is_multiple(step, t->config->checkpoint.every))
+    if (is_multiple(step, t->config->checkpoint.every) || t->wants_save)
         SC_TRY(begin_save(t, step, spread_of_saves(t), &saving));
+    t->wants_save = t->wants_save && !saving; /* one that was being written is of an older step */
     if (!point && !saving)
         return SC_OK;
     t->wants_point = false;
@@ -205,8 +206,9 @@ static bool workers_change(const sc_trainer *t, int64_t step, bool *may_grow)
 
 /* --- steps and evaluations ------------------------------------------------------------------------------------------- */
 
-/* Takes the votes of a training step, gives the verdict, and starts `next` (NULL: none) right behind it. */
-static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_step_item *next)
+/* Takes the votes of a training step, gives the verdict, and starts `next` (NULL: none) right behind it, unless the run is to
+ * hold there. */
+static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_step_item *next, bool hold)
 {
     const sc_step_result *result;
     sc_verdict verdict;
@@ -227,7 +229,8 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
     SC_TRY(sc_cluster_apply(t->cluster, item->sequence, verdict.grad_scale, (float)lr));
     if (next) {
         SC_TRY(keep_state(t, item->step));
-        SC_TRY(start_item(t, next));
+        if (!hold)
+            SC_TRY(start_item(t, next));
     }
     SC_TRY(sc_cluster_wait_applied(t->cluster, item->sequence));
     commit(t, item);
@@ -276,6 +279,7 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
     sc_step_item item, next, ahead; /* running; started or about to be; whose micro-batches are already on their way */
     bool have_next;
     *done = true;
+    SC_TRY(sc_trainer_hold(t));
     if (sc_cluster_stop_requested(t->cluster) || !sc_step_sequence_first(&sequence, &item))
         return sc_trainer_save_last(t, false);
     t->commit_ns = sc_clock_ns(&t->clock);
@@ -287,13 +291,14 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
         SC_TRY(send_data(t, &next));
     for (;;) {
         bool stop = sc_cluster_stop_requested(t->cluster), may_grow = false, change = false;
+        const bool hold = t->pauses && !item.eval && have_next && !stop;
         if (item.eval) {
             if (have_next && !stop)
                 SC_TRY(start_item(t, &next)); /* forward-only: nothing to wait for */
             SC_TRY(finish_eval_run(t, &item));
         } else {
             change = have_next && !stop && workers_change(t, item.step, &may_grow);
-            SC_TRY(finish_step(t, &item, have_next && !stop && !change ? &next : NULL));
+            SC_TRY(finish_step(t, &item, have_next && !stop && !change ? &next : NULL, hold));
         }
         if (!have_next || stop)
             return sc_trainer_save_last(t, false);
@@ -301,7 +306,11 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
             *done = false;
             return SC_OK;
         }
-        if (change) /* the reason is gone meanwhile */
+        if (hold)
+            SC_TRY(sc_trainer_hold(t));
+        if (hold && sc_cluster_stop_requested(t->cluster))
+            return sc_trainer_save_last(t, false);
+        if (hold || change) /* change: the reason is gone meanwhile */
             SC_TRY(start_item(t, &next));
         ahead = next;
         have_next = sc_step_sequence_next(&sequence, &ahead);

@@ -27,6 +27,7 @@ data:     {train: [text.txt], tokenizer: char, validation_share: 0.1}
 train:    {steps: 6, batch_size: 8, micro_batch_size: 2, learning_rate: 1.0e-2, warmup_steps: 2, clip_norm: 1.0,
            eval_every: 3, eval_batches: 2}
 pipeline: {schedule: 1f1b}
+status:   {listen: off}
 YAML
 }
 
