@@ -60,7 +60,8 @@ static Stagecoach__V1__StageTimes times_of(const sc_session *self, const sc_step
     message.step_seconds = times->step;
     message.peak_resident_bytes = (uint64_t)usage.ru_maxrss * 1024; /* Linux counts in KiB */
     message.dropped = counters.fenced;
-    message.resends = counters.resends;
+    message.repeated = counters.repeated;
+    message.replayed = self->n_replayed;
     return message;
 }
 

@@ -115,6 +115,7 @@ struct sc_session {
     uint64_t snapshot_ms, snapshot_interval_ms; /* when the last was taken, how long after the one before; 0: unknown */
     sc_deposit *deposit;                        /* NULL: none is under way */
     sc_fetch *fetch;                            /* of a Restore; NULL: none is under way */
+    uint64_t n_replayed;                        /* tensors that were sent from the log */
     uint64_t last_transfer; /* tells the answers of an earlier deposit or fetch from those of the present */
     sc_shard_saver *shard_saver;
     sc_session_shared *shared; /* a call that waits for the shared directory; NULL: none */

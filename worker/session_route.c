@@ -228,6 +228,8 @@ void sc_session_on_ask(void *context, sc_peer *peer, const sc_tensor_name *name)
         return;
     if (sc_peer_send(peer, name, logged->dtype, &logged->shape, logged->payload) != SC_OK)
         SC_WARN("a tensor from the message log was not sent: %s", sc_status_message()); /* it will be asked for again */
+    else
+        self->n_replayed++;
 }
 
 static sc_status accept_tensor(sc_session *self, const sc_peer *peer, sc_tensor_message *message)

@@ -117,7 +117,8 @@ sc_status sc_cluster_send_next(sc_cluster *self, uint64_t sequence, int microbat
 typedef struct sc_stage_times {
     double forward_seconds, backward_seconds, wait_seconds, step_seconds;
     uint64_t peak_resident_bytes;
-    uint64_t dropped, resends; /* by its node so far: messages of other generations, tensors asked for again */
+    /* By its node so far: messages of other generations, tensors and calls sent again, tensors sent from its log. */
+    uint64_t dropped, repeated, replayed;
 } sc_stage_times;
 
 /* All workers' answers to one RunStep. */

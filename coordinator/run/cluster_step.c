@@ -345,7 +345,8 @@ static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__R
             .step_seconds = reply->times->step_seconds,
             .peak_resident_bytes = reply->times->peak_resident_bytes,
             .dropped = reply->times->dropped,
-            .resends = reply->times->resends,
+            .repeated = reply->times->repeated,
+            .replayed = reply->times->replayed,
         };
     return SC_OK;
 }

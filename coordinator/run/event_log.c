@@ -389,6 +389,7 @@ sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status 
     add(&counts, "stale", count(messages->stale));
     add(&counts, "duplicate", count(messages->duplicate));
     add(&counts, "resent", count(messages->resent));
+    add(&counts, "replayed", count(messages->replayed));
     add(&counts, "rejected", count(messages->rejected));
     add(&e, "messages", counts.object);
     return event_write(self, &e);

@@ -15,7 +15,8 @@
  *                  training goes on), steps_lost (run again by all), steps_replayed (by the lost stages alone), workers,
  *                  generation, detect_seconds, replace_seconds, load_seconds, replay_seconds
  *   run_finished   step, status ("OK" or the name of the error), message, seconds, and messages of the coordinator and the
- *                  workers together: stale (of another generation), duplicate, resent, rejected
+ *                  workers together: stale (of another generation), duplicate, resent (a connection had lost them),
+ *                  replayed (to a lost stage, from logs), rejected
  *   events_lost    count: events before this line that could not be written, as on a full disk
  * Steps count from 1; tokens are those of the one step. loss, grad_norm and lr are rounded to float32 and written with
  * nine digits, so that they read back to the same bits; the other numbers have nine digits too. A number that is not
@@ -93,7 +94,7 @@ typedef struct sc_event_recovery {
 } sc_event_recovery;
 sc_status sc_event_log_recovery(sc_event_log *self, const sc_event_recovery *recovery);
 typedef struct sc_event_messages {
-    uint64_t stale, duplicate, resent, rejected;
+    uint64_t stale, duplicate, resent, replayed, rejected;
 } sc_event_messages;
 /* `step`: the last that was committed, 0 if none was. */
 sc_status sc_event_log_run_finished(sc_event_log *self, int64_t step, sc_status status, const char *message,

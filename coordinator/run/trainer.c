@@ -260,10 +260,11 @@ static void clear(sc_trainer *t, sc_status status)
     if (t->cluster)
         sc_cluster_release(t->cluster, status == SC_OK ? "the run has ended" : "the run has failed");
     sc_event_messages messages = sc_trainer_messages(t);
-    if (messages.stale + messages.duplicate + messages.resent + messages.rejected > 0)
+    if (messages.stale + messages.duplicate + messages.resent + messages.replayed + messages.rejected > 0)
         sc_progress_note(t->progress,
-                         "messages: %" PRIu64 " stale, %" PRIu64 " duplicate, %" PRIu64 " resent, %" PRIu64 " rejected",
-                         messages.stale, messages.duplicate, messages.resent, messages.rejected);
+                         "messages: %" PRIu64 " stale, %" PRIu64 " duplicate, %" PRIu64 " resent, %" PRIu64
+                         " replayed, %" PRIu64 " rejected",
+                         messages.stale, messages.duplicate, messages.resent, messages.replayed, messages.rejected);
     if (t->events)
         sc_trainer_check_event(sc_event_log_run_finished(t->events, t->committed, status, message,
                                                          sc_clock_seconds_since(&t->clock, t->start_ns), &messages));

@@ -35,7 +35,8 @@ static void move_counts(sc_trainer *t)
             t->counts[m->rank] = before[i];
         } else {
             t->messages.stale += before[i].dropped;
-            t->messages.resent += before[i].resends;
+            t->messages.resent += before[i].repeated;
+            t->messages.replayed += before[i].replayed;
         }
     }
 }
@@ -137,8 +138,8 @@ void sc_trainer_change_ended(sc_trainer *t, const sc_recovery_choice *choice)
 void sc_trainer_count(sc_trainer *t, const sc_step_result *result)
 {
     for (int rank = 0; rank < t->S; rank++)
-        t->counts[rank] =
-            (sc_trainer_counts){t->announced[rank], result->times[rank].dropped, result->times[rank].resends};
+        t->counts[rank] = (sc_trainer_counts){t->announced[rank], result->times[rank].dropped,
+                                              result->times[rank].repeated, result->times[rank].replayed};
 }
 
 sc_event_messages sc_trainer_messages(const sc_trainer *t)
@@ -148,13 +149,14 @@ sc_event_messages sc_trainer_messages(const sc_trainer *t)
         sc_node_counters counters = sc_cluster_count(t->cluster);
         m.stale += counters.fenced;
         m.duplicate += counters.duplicates;
-        m.resent += counters.resends + counters.repeated;
+        m.resent += counters.repeated;
         m.rejected += counters.rejected + counters.unknown_keys + counters.without_keys + counters.wrong_server_keys +
                       counters.no_handshakes + counters.revoked;
     }
     for (int rank = 0; rank < SC_MAX_STAGES; rank++) {
         m.stale += t->counts[rank].dropped;
-        m.resent += t->counts[rank].resends;
+        m.resent += t->counts[rank].repeated;
+        m.replayed += t->counts[rank].replayed;
     }
     return m;
 }

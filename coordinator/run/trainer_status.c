@@ -125,7 +125,7 @@ static void show_worker(const sc_trainer *t, const sc_member *m, uint64_t now_ms
     out->first_block = sc_run_state_slices(t->state)[m->rank].first_block;
     out->n_blocks = sc_run_state_slices(t->state)[m->rank].n_blocks;
     out->dropped = t->counts[m->rank].dropped;
-    out->resent = t->counts[m->rank].resends;
+    out->resent = t->counts[m->rank].repeated;
 }
 
 static int by_rank(const void *a, const void *b)

@@ -108,7 +108,7 @@ static void write_stages(FILE *out, const sc_board_view *v)
     head(out, "stage_losses_total", "counter", "Workers of this stage that were lost.");
     for (int i = 0; i < v->n_stages; i++)
         stage_sample(out, "stage_losses_total", i, "", (double)v->stages[i].n_losses);
-    head(out, "stage_messages", "gauge", "Messages that the present worker dropped as stale or asked for again.");
+    head(out, "stage_messages", "gauge", "Messages that the present worker dropped as stale or sent again.");
     for (int i = 0; i < v->n_stages; i++)
         if (serving[i]) {
             stage_sample(out, "stage_messages", i, ",reason=\"dropped\"", (double)serving[i]->dropped);

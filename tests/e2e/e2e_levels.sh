@@ -30,6 +30,7 @@ storm() { # RUN KILLS OPTIONS...: KILLS: "STEP RANK;..."
 }
 storm replayed "15 0;75 3;135 1"
 recovered replayed '"level":"replay".*"steps_lost":0,'
+grep -q '"event":"run_finished".*"replayed":[1-9]' replayed/events.jsonl || fail "no message came from a log"
 says replayed.out 'from the workers'\'' memories' '0 steps are repeated'
 storm restored "25 2;105 0" --set recovery.log_messages=false
 recovered restored '"level":"memory"'

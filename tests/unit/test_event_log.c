@@ -186,9 +186,9 @@ static void the_other_events_carry_their_fields(void **state)
     assert_int_equal(sc_event_log_run_started(log, &run), SC_OK);
     assert_int_equal(sc_event_log_worker_joined(log, 2, "host:1", "cpu", 4, 9), SC_OK);
     assert_int_equal(sc_event_log_worker_lost(log, 2, "h\xFF\n", "killed by signal 9", 0.25, 10), SC_OK);
-    assert_int_equal(sc_event_log_run_finished(log, 7, SC_UNAVAILABLE, "worker 2 is gone", 1.5,
-                                               &(sc_event_messages){1, 2, 3, 4}),
-                     SC_OK);
+    assert_int_equal(
+        sc_event_log_run_finished(log, 7, SC_UNAVAILABLE, "worker 2 is gone", 1.5, &(sc_event_messages){1, 2, 3, 4, 5}),
+        SC_OK);
     assert_int_equal(sc_event_log_worker_spare(log, "host:2", "cpu", 1), SC_OK);
     assert_int_equal(sc_event_log_worker_lost(log, -1, "host:2", "left", 0, 10), SC_OK);
     assert_int_equal(sc_event_log_worker_drain(log, 1, "host:3", "SIGTERM"), SC_OK);
@@ -220,8 +220,8 @@ static void the_other_events_carry_their_fields(void **state)
     assert_string_equal(json_string_value(json_object_get(lines[3], "status")), "UNAVAILABLE");
     assert_true(real(3, "seconds") == 1.5 && real(2, "detect_seconds") == 0.25);
     const json_t *messages = json_object_get(lines[3], "messages");
-    static const char *const kinds[] = {"stale", "duplicate", "resent", "rejected"};
-    for (int i = 0; i < 4; i++)
+    static const char *const kinds[] = {"stale", "duplicate", "resent", "replayed", "rejected"};
+    for (int i = 0; i < 5; i++)
         assert_int_equal(json_integer_value(json_object_get(messages, kinds[i])), i + 1);
     assert_true(json_is_null(json_object_get(lines[5], "worker")) && real(6, "worker") == 1);
     assert_string_equal(json_string_value(json_object_get(lines[7], "level")), "replay");
