@@ -331,10 +331,6 @@ sc_status sc_trainer_drive(sc_trainer *t)
         if (status == SC_OK)
             continue;
         bool waited = order.kind == SC_ORDER_WAIT;
-        if (waited && status == SC_CANCELLED && sc_cluster_stop_requested(t->cluster)) {
-            t->stopped_waiting = true;
-            return SC_OK;
-        }
         if (!sc_cluster_can_recover(t->cluster))
             return waited ? status : SC_FAIL(status, "in step %" PRId64 ": %s", t->committed + 1, sc_status_message());
         status = count_attempt(t, waited);

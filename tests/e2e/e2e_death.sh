@@ -56,3 +56,33 @@ wait $train || { cat out err >&2; fail "train did not go on without the worker t
 ! grep -q '"event":"worker_lost"' left/events.jsonl || fail "the leaver counts as lost"
 mapfile -t workers < <(pids_of left)
 all_gone "${workers[@]}"
+
+# A stop while a recovery waits for a worker that does not come: a second signal ends the run at once, and so does the end of its
+# grace; the newest checkpoint is whole, and the run can go on from it.
+for how in second grace; do
+  stagecoach serve config.yaml --set train.steps=100000000 --set train.eval_every=0 --set checkpoint.every=5 --workers 2 \
+    --set recovery.wait_ms=600000 --set run.grace_ms=$([ $how = grace ] && echo 500 || echo 600000) \
+    --listen 'tcp://127.0.0.1:*' --run-dir $how >out 2>err &
+  serve=$!
+  wait_for out 'waiting for 2 workers'
+  endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' out | head -1)
+  workers=()
+  for _ in 1 2; do
+    stagecoach-worker --coordinator "$endpoint" --threads 1 2>>worker.err &
+    workers+=($!)
+  done
+  wait_for $how/events.jsonl '"event":"checkpoint".*"step":[0-9]*,"status":"OK"'
+  kill -9 "${workers[0]}"
+  wait_for $how/events.jsonl '"event":"worker_lost"'
+  kill -TERM $serve
+  if [ $how = second ]; then
+    wait_for err 'once more stops at once'
+    kill -TERM $serve
+  fi
+  code=0
+  wait $serve || code=$?
+  [ $code -eq 1 ] || { cat out err >&2; fail "$how: serve exited with $code instead of 1"; }
+  says err "$([ $how = grace ] && echo run.grace_ms || echo 'stopped at once by a second signal')"
+  kill -9 "${workers[1]}" 2>/dev/null || : # it may have been left to look for its run
+  expect 0 stagecoach verify $how
+done
