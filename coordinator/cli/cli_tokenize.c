@@ -202,9 +202,9 @@ static sc_status tokenize(job *self)
     ids_sink sink = {0};
     sc_status status;
     SC_TRY_GOTO(status, open_tokenizer(o->tokenizer, &sink.tokenizer), out);
+    catch_signals(); /* before there is a file to take away */
     SC_TRY_GOTO(status, sc_token_writer_open(o->out, sink.tokenizer, &sink.writer), out);
     const int32_t boundary = o->no_boundary ? -1 : sc_tokenizer_special(sink.tokenizer, "<|endoftext|>");
-    catch_signals();
     self->use = encode_piece;
     self->context = &sink;
     self->start_ns = sc_clock_ns(&self->clock);

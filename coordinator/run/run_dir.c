@@ -1,6 +1,7 @@
 #include "coordinator/run/run_dir.h"
 
 #include "coordinator/run/checkpoint_internal.h"
+#include "proto/base/clock.h"
 #include "proto/base/files.h"
 #include "proto/base/log.h"
 
@@ -21,7 +22,11 @@
 
 #define TOKEN_FILE ".stagecoach-token" /* the worker's SC_SHARED_TOKEN_FILE */
 
-enum { N_PATHS = 8 };
+enum {
+    N_PATHS = 8,
+    LOCK_PATIENCE_MS = 1000,
+    LOCK_LOOK_NS = 10000000,
+};
 
 struct sc_run_dir {
     char *dir;
@@ -98,6 +103,17 @@ static sc_status fail_held(int fd, const char *dir, const char *remedy)
                    text[0] ? text : "unknown", dir, remedy);
 }
 
+/* A holder that has just been killed may leave a child between fork and exec, which shares the lock for that long. */
+static int lock_soon(int fd)
+{
+    sc_clock clock = sc_clock_system();
+    uint64_t end_ms = sc_clock_ms(&clock) + LOCK_PATIENCE_MS;
+    int failed;
+    while ((failed = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK && sc_clock_ms(&clock) < end_ms)
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_LOOK_NS}, NULL);
+    return failed;
+}
+
 /* Locks DIR/lock; *fd stays open as long as the lock is wanted. */
 static sc_status take_lock(const char *dir, const char *remedy, int *fd)
 {
@@ -107,7 +123,7 @@ static sc_status take_lock(const char *dir, const char *remedy, int *fd)
     *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (*fd < 0)
         return fail_errno("open", path);
-    if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+    if (lock_soon(*fd) != 0) {
         if (errno == EWOULDBLOCK)
             return fail_held(*fd, dir, remedy);
         SC_WARN("%s cannot be locked (%s): a second coordinator in this directory would not be noticed", path,
@@ -232,7 +248,8 @@ static sc_status move_shared_aside(sc_run_dir *self, const char *to)
 /* What an earlier run left goes to earlier/<n>, n the first that is free. */
 static sc_status move_aside(sc_run_dir *self)
 {
-    static const char *const names[] = {"events.jsonl", "config.yaml", "logs", "final", "checkpoints", "lineage", SC_RUN_DIR_URL};
+    static const char *const names[] = {"events.jsonl", "config.yaml", "logs",        "final",
+                                        "checkpoints",  "lineage",     SC_RUN_DIR_URL};
     if (access(sc_run_dir_path(self, "events.jsonl"), F_OK) != 0 &&
         access(sc_run_dir_path(self, "checkpoints"), F_OK) != 0 && !(self->shared && has_sets(self->shared)))
         return SC_OK;
