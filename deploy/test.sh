@@ -19,8 +19,8 @@ for preset in "${@:-release asan tsan fuzz cuda}"; do
   for name in $preset; do
     case $name in
       release) run release -L '.' ;;
-      asan)    run asan -L 'unit|sim|backend|e2e' ;;
-      tsan)    run tsan -L 'unit|sim|e2e' ;;
+      asan)    run asan -L 'unit|sim|backend|e2e' -LE long ;; # see tests/e2e/CMakeLists.txt
+      tsan)    run tsan -L 'unit|sim|e2e' -LE long ;;
       fuzz)    run fuzz -L fuzz ;;
       cuda)    run cuda ;; # no GPU is at hand: it must configure, compile and link
       *)       echo "deploy/test.sh: no preset is called $name" >&2; exit 2 ;;
