@@ -35,6 +35,9 @@ static const struct {
              {"hidden", offsetof(sc_model, hidden)},
              {"context", offsetof(sc_model, context)},
              {"vocab", offsetof(sc_model, vocab)}},
+  bert_sizes[] = {{"intermediate", offsetof(sc_model, intermediate)},
+                  {"token_types", offsetof(sc_model, token_types)},
+                  {"labels", offsetof(sc_model, labels)}},
   ratios[] = {{"dropout", offsetof(sc_model, dropout)}, {"norm_epsilon", offsetof(sc_model, norm_epsilon)}};
 
 #define N_OF(array) (sizeof(array) / sizeof(array)[0])
@@ -57,9 +60,11 @@ static const char *const manifest_keys[] = {
     "shards",
     "hash",
 };
-/* The last one is optional: all models were tied before there was a choice. */
-static const char *const model_keys[] = {"family", "layers",  "heads",        "hidden", "context",
-                                         "vocab",  "dropout", "norm_epsilon", "tied"};
+/* Those behind norm_epsilon are optional: all models were tied before there was a choice, and the others are BERT's. */
+static const char *const model_keys[] = {"family",       "layers",      "heads",        "hidden",     "context",
+                                         "vocab",        "dropout",     "norm_epsilon", "tied",       "task",
+                                         "intermediate", "token_types", "labels",       "multi_label"};
+enum { N_NEEDED_MODEL_KEYS = 8 };
 static const char *const shard_keys[] = {"file", "bytes", "hash"};
 
 enum { MAX_SHARDS = SC_MAX_STAGES * SC_MAX_CHUNKS, HASH_DIGITS = 16 };
@@ -163,6 +168,15 @@ static json_t *json_float(float value)
     return json_real(strtod(text, NULL));
 }
 
+static bool set_bert(json_t *object, const sc_model *model)
+{
+    bool ok = json_object_set_new(object, "task", json_string(sc_config_word("model.task", (int)model->task))) == 0;
+    for (size_t i = 0; i < N_OF(bert_sizes); i++)
+        ok = ok && json_object_set_new(object, bert_sizes[i].key,
+                                       json_integer(*(const int *)((const char *)model + bert_sizes[i].offset))) == 0;
+    return ok && json_object_set_new(object, "multi_label", json_boolean(model->multi_label)) == 0;
+}
+
 static bool set_model(json_t *root, const sc_model *model)
 {
     json_t *object = json_object();
@@ -175,6 +189,8 @@ static bool set_model(json_t *root, const sc_model *model)
         ok = ok && json_object_set_new(object, ratios[i].key,
                                        json_float(*(const float *)((const char *)model + ratios[i].offset))) == 0;
     ok = ok && json_object_set_new(object, "tied", json_boolean(model->tied)) == 0;
+    if (model->family == SC_BERT)
+        ok = ok && set_bert(object, model);
     return json_object_set_new(root, "model", object) == 0 && ok;
 }
 
@@ -306,10 +322,29 @@ static sc_status read_word(const json_t *object, const char *path, const char *k
     return *out >= 0 ? SC_OK : SC_FAIL(SC_DATA_LOSS, "%s: %s \"%.32s\" is not known", path, key, word);
 }
 
+static sc_status read_bert(const json_t *object, const char *path, sc_model *model)
+{
+    int task;
+    SC_TRY(read_word(object, path, "task", "model.task", &task));
+    model->task = (sc_task)task;
+    for (size_t i = 0; i < N_OF(bert_sizes); i++) {
+        const json_t *value = json_object_get(object, bert_sizes[i].key);
+        json_int_t number = json_integer_value(value);
+        if (!json_is_integer(value) || number < 0 || number > INT_MAX)
+            return wrong_type(path, bert_sizes[i].key, "an integer from 0 on");
+        *(int *)((char *)model + bert_sizes[i].offset) = (int)number;
+    }
+    const json_t *multi_label = json_object_get(object, "multi_label");
+    if (!json_is_boolean(multi_label))
+        return wrong_type(path, "multi_label", "true or false");
+    model->multi_label = json_is_true(multi_label);
+    return SC_OK;
+}
+
 static sc_status read_model(json_t *object, const char *path, sc_model *model)
 {
     int family;
-    SC_TRY(check_keys(object, path, "model", model_keys, N_OF(model_keys) - 1, N_OF(model_keys)));
+    SC_TRY(check_keys(object, path, "model", model_keys, N_NEEDED_MODEL_KEYS, N_OF(model_keys)));
     SC_TRY(read_word(object, path, "family", "model.family", &family));
     model->family = (sc_family)family;
     for (size_t i = 0; i < N_OF(sizes); i++) {
@@ -323,6 +358,8 @@ static sc_status read_model(json_t *object, const char *path, sc_model *model)
     if (tied && !json_is_boolean(tied))
         return wrong_type(path, "tied", "true or false");
     model->tied = !tied || json_is_true(tied);
+    if (model->family == SC_BERT)
+        SC_TRY(read_bert(object, path, model));
     for (size_t i = 0; i < N_OF(ratios); i++) {
         const json_t *value = json_object_get(object, ratios[i].key);
         double number = json_number_value(value);

@@ -76,6 +76,7 @@ static sc_status prepare(evaluator *e)
     int64_t step;
     SC_TRY(sc_weights_find(e->options->dir, -1, e->dir, &step));
     SC_TRY(sc_weights_describe(e->dir, &e->model, &e->tokenizer));
+    SC_TRY(sc_weights_expect_generative(e->dir, &e->model));
     SC_TRY(read_data(e));
     SC_TRY(choose_sizes(e));
     int S = e->options->workers, B = e->windows.B, T = e->windows.T, last = n_microbatches_of(e, e->n_rounds - 1);

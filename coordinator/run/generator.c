@@ -50,6 +50,7 @@ static sc_status prepare(generator *g)
     int64_t step;
     SC_TRY(sc_weights_find(g->options->dir, -1, g->dir, &step));
     SC_TRY(sc_weights_describe(g->dir, &g->model, &g->tokenizer));
+    SC_TRY(sc_weights_expect_generative(g->dir, &g->model));
     SC_TRY(read_prompt(g));
     SC_TRY(sc_sampler_new(&g->options->sampler, sc_tokenizer_vocab(g->tokenizer), &g->sampler));
     int S = g->options->workers;

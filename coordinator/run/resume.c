@@ -61,6 +61,9 @@ sc_status sc_resume_check(const sc_manifest *manifest, const sc_run_identity *id
     SC_TRY(check_value("model.hidden", theirs->hidden, ours->hidden));
     SC_TRY(check_value("model.context", theirs->context, ours->context));
     SC_TRY(check_value("the model's vocabulary (model.vocab, data.tokenizer)", theirs->vocab, ours->vocab));
+    SC_TRY(check_value("model.task (by number)", theirs->task, ours->task));
+    SC_TRY(check_value("model.intermediate", sc_model_intermediate(theirs), sc_model_intermediate(ours)));
+    SC_TRY(check_value("model.labels", theirs->labels, ours->labels));
     if (theirs->tied != ours->tied)
         return SC_FAIL(
             SC_FAILED_PRECONDITION,

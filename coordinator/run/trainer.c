@@ -105,6 +105,9 @@ static sc_status prepare(sc_trainer *t)
     SC_TRY(sc_corpus_load(t->config, &t->corpus));
     t->batches = sc_batches_of(t->config, t->corpus);
     SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_corpus_tokenizer(t->corpus)), &t->model));
+    if (t->model.task != SC_TASK_NEXT_TOKEN)
+        return SC_FAIL(SC_UNIMPLEMENTED, "%s: model.task: %s is not trained yet; allowed here: next_token, of gpt2",
+                       t->config->path, sc_config_word("model.task", (int)t->model.task));
     SC_TRY(sc_trainer_make_plans(t, t->S));
     SC_TRY(cut(t, t->S, slices)); /* more workers than blocks are told at once */
 

@@ -76,6 +76,14 @@ sc_status sc_weights_describe(const char *dir, sc_model *model, sc_tokenizer **t
     return SC_OK;
 }
 
+sc_status sc_weights_expect_generative(const char *dir, const sc_model *model)
+{
+    if (model->task == SC_TASK_NEXT_TOKEN)
+        return SC_OK;
+    return SC_FAIL(SC_INVALID, "%s holds a %s, which predicts no next token; name a GPT-2", dir,
+                   sc_hf_config_class(model));
+}
+
 typedef struct source {
     const sc_hf_weights *weights;
     int ordinal;

@@ -22,6 +22,9 @@ sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_t
  * Errors: SC_NOT_FOUND, SC_INVALID naming file and key. */
 sc_status sc_weights_describe(const char *dir, sc_model *model, sc_tokenizer **tokenizer);
 
+/* That the model continues texts, as a GPT-2 does. Errors: SC_INVALID naming the directory and the class. */
+sc_status sc_weights_expect_generative(const char *dir, const sc_model *model);
+
 /* Sends every parameter of an open directory to the workers that hold it. They were assigned with `fresh` false: their
  * optimizer state is zero, and they wait for all parameters. Errors: as sc_hf_weights_read; what stops a worker. */
 sc_status sc_weights_send(sc_cluster *cluster, const sc_model *model, const sc_hf_weights *weights);

@@ -33,6 +33,11 @@ typedef struct sc_config {
         int64_t vocab; /* 0: as many as the tokenizer has */
         int tied;      /* sc_tying */
         double dropout, norm_epsilon;
+        /* BERT: */
+        int task;                          /* sc_task */
+        int64_t intermediate, token_types; /* 0: 4 hidden, and 2 */
+        int64_t labels;                    /* 0: none, or as many as the data have */
+        bool multi_label;
         char *init; /* directory of weights to start from, NULL: none; relative to the config file */
     } model;
     struct {

@@ -52,6 +52,26 @@ static void check_model(sc_config_draft *draft)
                 c->pipeline.workers, c->model.layers + 2, c->model.layers + 2);
 }
 
+static void check_family(sc_config_draft *draft)
+{
+    const sc_config *c = draft->config;
+    const struct {
+        const char *key;
+        bool given;
+    } of_bert[] = {{"model.task", c->model.task != SC_TASK_NEXT_TOKEN},
+                   {"model.intermediate", c->model.intermediate != 0},
+                   {"model.token_types", c->model.token_types != 0},
+                   {"model.labels", c->model.labels != 0},
+                   {"model.multi_label", c->model.multi_label}};
+    for (size_t i = 0; c->model.family != SC_BERT && !c->model.init && i < sizeof of_bert / sizeof *of_bert; i++)
+        if (of_bert[i].given)
+            MISTAKE(draft, of_bert[i].key, "is a key of model.family bert, and the family is %s",
+                    sc_config_word("model.family", c->model.family));
+    if (c->model.family == SC_BERT && c->model.task == SC_TASK_NEXT_TOKEN && !c->model.init)
+        MISTAKE(draft, blame(draft, "model.task", "model.family"),
+                "next_token is not what a bert does; allowed: pretraining, masked_words, classification, tagging");
+}
+
 static void check_batch(sc_config_draft *draft)
 {
     const sc_config *c = draft->config;
@@ -113,6 +133,7 @@ static void check_learning_rate(sc_config_draft *draft)
 void sc_config_check(sc_config_draft *draft)
 {
     check_model(draft);
+    check_family(draft);
     check_batch(draft);
     check_data(draft);
     check_learning_rate(draft);

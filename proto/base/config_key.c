@@ -6,7 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const families[] = {NULL, [SC_GPT2] = "gpt2", NULL};
+static const char *const families[] = {NULL, [SC_GPT2] = "gpt2", [SC_BERT] = "bert", NULL};
+static const char *const tasks[] = {
+    [SC_TASK_NEXT_TOKEN] = "next_token",     [SC_TASK_PRETRAINING] = "pretraining",
+    [SC_TASK_MASKED_WORDS] = "masked_words", [SC_TASK_CLASSIFICATION] = "classification",
+    [SC_TASK_TAGGING] = "tagging",           NULL};
 static const char *const tyings[] = {NULL, [SC_UNTIED] = "false", [SC_TIED] = "true", NULL};
 static const char *const tokenizers[] = {"char", "byte", NULL};
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
@@ -91,7 +95,8 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
      .fallback = "true",
      .from_init = true,
      .help = "the head uses the token embedding's matrix; false: it has one of its own"},
-    NUMBER("model.dropout", model.dropout, "0.0", 0, false, 1, true, "of embedding, attention and residual alike"),
+    NUMBER("model.dropout", model.dropout, "0.0", 0, false, 1, true,
+           "of embedding, attention, residual and classifier alike"),
     {.path = "model.norm_epsilon",
      .type = SC_KEY_DOUBLE,
      .offset = offsetof(sc_config, model.norm_epsilon),
@@ -99,6 +104,18 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
      .fallback = "1.0e-5",
      .from_init = true,
      .help = "inside the root of LayerNorm"},
+    {.path = "model.task",
+     .type = SC_KEY_WORD,
+     .offset = offsetof(sc_config, model.task),
+     .allowed.words = tasks,
+     .fallback = "next_token",
+     .from_init = true,
+     .help = "bert: what the head is for"},
+    SHAPE_INT("model.intermediate", model.intermediate, "0", 0, 1 << 18, "bert: width of the MLP; 0: 4 x hidden"),
+    SHAPE_INT("model.token_types", model.token_types, "0", 0, 1 << 10, "bert: kinds of segments; 0: 2"),
+    INT("model.labels", model.labels, "0", 0, 1 << 20,
+        "bert: labels to tell apart in classification and tagging; 0: as many as the data have"),
+    BOOL("model.multi_label", model.multi_label, "false", "bert: in classification, any number of labels is right"),
     PATH("model.init", model.init,
          "directory of a model to start from, relative to the config file; it brings the shape along"),
 

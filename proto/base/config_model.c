@@ -28,6 +28,13 @@ sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
         .norm_epsilon = (float)self->model.norm_epsilon,
         .tied = self->model.tied == SC_TIED,
     };
+    if (model.family == SC_BERT) {
+        model.task = (sc_task)self->model.task;
+        model.intermediate = (int)self->model.intermediate;
+        model.token_types = self->model.token_types != 0 ? (int)self->model.token_types : 2;
+        model.labels = (int)self->model.labels;
+        model.multi_label = self->model.multi_label;
+    }
     SC_TRY(sc_model_check(&model));
     *out = model;
     return SC_OK;
@@ -42,9 +49,13 @@ static void adopt(sc_config_draft *draft, const sc_model *model)
         int64_t *field;
         int value;
     } sizes[] = {
-        {"model.layers", &c->model.layers, model->layers}, {"model.heads", &c->model.heads, model->heads},
-        {"model.hidden", &c->model.hidden, model->hidden}, {"model.context", &c->model.context, model->context},
+        {"model.layers", &c->model.layers, model->layers},
+        {"model.heads", &c->model.heads, model->heads},
+        {"model.hidden", &c->model.hidden, model->hidden},
+        {"model.context", &c->model.context, model->context},
         {"model.vocab", &c->model.vocab, model->vocab},
+        {"model.intermediate", &c->model.intermediate, model->intermediate},
+        {"model.token_types", &c->model.token_types, model->token_types},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         if (*sizes[i].field != 0 && *sizes[i].field != sizes[i].value)
@@ -67,6 +78,12 @@ static void adopt(sc_config_draft *draft, const sc_model *model)
                           sc_config_word("model.tied", tied));
     c->model.tied = tied;
     c->model.family = (int)model->family;
+    if (model->family != SC_BERT && c->model.task != SC_TASK_NEXT_TOKEN)
+        sc_config_mistake(draft, (sc_place){0}, "model.task", "%s is not what the model in %s does, which is a %s",
+                          sc_config_word("model.task", c->model.task), c->model.init,
+                          sc_config_word("model.family", c->model.family));
+    if (c->model.task == SC_TASK_NEXT_TOKEN) /* another one than it was made for is what fine-tuning is */
+        c->model.task = (int)model->task;
 }
 
 sc_status sc_config_adopt(sc_config *self, const sc_model *model)

@@ -303,7 +303,9 @@ static void an_export_is_read_as_it_was(void **state)
     sc_model a, b;
     CHECK(sc_hf_config_load(scratch_path, &a));
     CHECK(sc_hf_config_load(out, &b));
-    assert_memory_equal(&a, &b, sizeof a);
+    assert_true(a.task == b.task && a.labels == b.labels && a.intermediate == b.intermediate && a.layers == b.layers &&
+                a.hidden == b.hidden && a.heads == b.heads && a.vocab == b.vocab && a.context == b.context &&
+                a.token_types == b.token_types && a.norm_epsilon == b.norm_epsilon && !b.multi_label);
     sc_safetensors_close(&golden);
 
     /* Where a part is missing there is nothing to export. */

@@ -55,6 +55,7 @@ static void what_is_written_reads_back(void **state)
     assert_int_equal(back.rows, 800);
     assert_memory_equal(&back.model, &m.model, offsetof(sc_model, tied)); /* behind it is padding */
     assert_true(back.model.tied);
+    assert_null(strstr(text, "task"));
     assert_true(back.seed == m.seed);
     assert_true(back.data_hash == m.data_hash && back.tokenizer_hash == 3 && back.description_hash == UINT64_MAX);
     assert_int_equal(back.batch_size, 8);
@@ -220,13 +221,47 @@ static void what_could_not_be_read_is_not_written(void **state)
     assert_null(text);
 }
 
+static void a_bert_reads_back(void **state)
+{
+    (void)state;
+    sc_manifest m = full_manifest(), back;
+    m.model = (sc_model){.family = SC_BERT,
+                         .layers = 2,
+                         .heads = 2,
+                         .hidden = 16,
+                         .context = 16,
+                         .vocab = 9,
+                         .norm_epsilon = 1e-12f,
+                         .task = SC_TASK_CLASSIFICATION,
+                         .intermediate = 24,
+                         .token_types = 2,
+                         .labels = 5,
+                         .multi_label = true};
+    char *text;
+    assert_int_equal(sc_manifest_text(&m, &text), SC_OK);
+    assert_non_null(strstr(text, "\"task\": \"classification\""));
+    assert_int_equal(sc_manifest_parse(text, strlen(text), path, &back), SC_OK);
+    assert_true(back.model.family == SC_BERT && back.model.task == SC_TASK_CLASSIFICATION &&
+                back.model.intermediate == 24 && back.model.token_types == 2 && back.model.labels == 5 &&
+                back.model.multi_label);
+    sc_manifest_clear(&back);
+    *strstr(text, "\"token_types\"") = ' '; /* no JSON any more */
+    assert_int_equal(sc_manifest_parse(text, strlen(text), path, &back), SC_DATA_LOSS);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_reads_back),   cmocka_unit_test(a_model_without_a_word_on_its_head_is_tied),
-        cmocka_unit_test(each_value_is_checked),        cmocka_unit_test(versions_are_told_apart),
-        cmocka_unit_test(a_shard_is_a_file_in_the_set), cmocka_unit_test(a_cut_text_is_refused_at_every_length),
-        cmocka_unit_test(every_flipped_byte_is_found),  cmocka_unit_test(what_could_not_be_read_is_not_written),
+        cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(a_bert_reads_back),
+        cmocka_unit_test(a_model_without_a_word_on_its_head_is_tied),
+        cmocka_unit_test(each_value_is_checked),
+        cmocka_unit_test(versions_are_told_apart),
+        cmocka_unit_test(a_shard_is_a_file_in_the_set),
+        cmocka_unit_test(a_cut_text_is_refused_at_every_length),
+        cmocka_unit_test(every_flipped_byte_is_found),
+        cmocka_unit_test(what_could_not_be_read_is_not_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

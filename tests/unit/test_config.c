@@ -166,7 +166,10 @@ static void wrong_types_are_refused(void **state)
         {"run: {dir: \"a\\tb\"}", "run.dir: 'a?b' holds a control character"},
         {"run: {dir: \"a\\x85b\"}", "holds a control character"},
         {"run: {dir: \"a\\0b\"}", "a text holds a NUL byte"},
-        {"model: {family: llama}", "model.family: 'llama' is not known; allowed: gpt2"},
+        {"model: {family: llama}", "model.family: 'llama' is not known; allowed: gpt2, bert"},
+        {"model: {task: tagging}", "model.task: is a key of model.family bert, and the family is gpt2"},
+        {"model: {labels: 3}", "model.labels: is a key of model.family bert"},
+        {"model: {family: bert}", "model.family: next_token is not what a bert does"},
         {"log: {level: loud}", "log.level: log level 'loud' is not one of debug, info, warn, error, off"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -559,6 +562,44 @@ static void the_json_has_every_key_and_no_place_of_secrets(void **state)
     sc_config_destroy(&c);
 }
 
+static void a_bert_is_described(void **state)
+{
+    (void)state;
+    sc_model model;
+    sc_config *c = accepted(DATA "model: {family: bert, task: classification, hidden: 96, intermediate: 128, labels: 7,"
+                                 " multi_label: true}");
+    assert_int_equal(sc_config_model(c, 50, &model), SC_OK);
+    assert_true(model.family == SC_BERT && model.task == SC_TASK_CLASSIFICATION && model.intermediate == 128 &&
+                model.token_types == 2 && model.labels == 7 && model.multi_label && model.vocab == 50);
+    sc_config_destroy(&c);
+    c = accepted(DATA "model: {family: bert, task: tagging}");
+    assert_int_equal(sc_config_model(c, 50, &model), SC_INVALID); /* labels have not been counted */
+    assert_contains(sc_status_message(), "model.labels");
+    sc_config_destroy(&c);
+
+    /* Fine-tuned for another task than it was made for. */
+    const sc_model init = {.family = SC_BERT,
+                           .layers = 2,
+                           .heads = 2,
+                           .hidden = 32,
+                           .context = 16,
+                           .vocab = 60,
+                           .norm_epsilon = 1e-12f,
+                           .task = SC_TASK_PRETRAINING,
+                           .intermediate = 48,
+                           .token_types = 3};
+    c = accepted(DATA "model: {init: there, task: tagging, labels: 4}\ntrain: {sequence_length: 16}");
+    assert_int_equal(sc_config_adopt(c, &init), SC_OK);
+    assert_int_equal(sc_config_model(c, 50, &model), SC_OK);
+    assert_true(model.task == SC_TASK_TAGGING && model.labels == 4 && model.intermediate == 48 &&
+                model.token_types == 3 && model.norm_epsilon == 1e-12f);
+    sc_config_destroy(&c);
+    c = accepted(DATA "model: {init: there}\ntrain: {sequence_length: 16}");
+    assert_int_equal(sc_config_adopt(c, &init), SC_OK);
+    assert_int_equal(c->model.task, SC_TASK_PRETRAINING);
+    sc_config_destroy(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -570,6 +611,7 @@ int main(void)
         cmocka_unit_test(without_validation_data_the_default_never_evaluates),
         cmocka_unit_test(several_mistakes_come_in_one_message),
         cmocka_unit_test(twice_given_keys_are_refused),
+        cmocka_unit_test(a_bert_is_described),
         cmocka_unit_test(what_is_not_plain_yaml_is_refused),
         cmocka_unit_test(large_and_deep_files_are_refused_soon),
         cmocka_unit_test(sets_override_the_file),
