@@ -3,6 +3,9 @@
 
 #include "proto/wire/frame.h"
 
+#define SC_LOG_SUBSYSTEM "node"
+#include "proto/base/log.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -121,31 +124,47 @@ static _Atomic uint64_t *stamp_of(void *memory)
     return (_Atomic uint64_t *)(void *)((char *)memory - SC_SHARED_STAMP_BYTES);
 }
 
+static bool is_shared(const sc_shared_memory *self, const void *memory)
+{
+    uintptr_t data = (uintptr_t)memory, base = (uintptr_t)self->base;
+    return data >= base && data - base < self->reserved;
+}
+
+static sc_status share(sc_shared_memory *self, size_t bytes, void **out)
+{
+    size_t block =
+        SC_SHARED_STAMP_BYTES + (bytes + SC_SHARED_ALIGNMENT - 1) / SC_SHARED_ALIGNMENT * SC_SHARED_ALIGNMENT;
+    if (block < bytes || block > self->reserved - self->used)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no more than %zu bytes can be shared", self->reserved);
+    if (self->used + block > self->size)
+        SC_TRY(grow(self, self->used + block));
+    *out = self->base + self->used + SC_SHARED_STAMP_BYTES;
+    self->used += block;
+    atomic_store(stamp_of(*out), 1);
+    return SC_OK;
+}
+
+/* What cannot be shared any more (a limit on files or on shared memory, a container's) is memory of this process alone, and
+ * travels in frames. */
 static sc_status allocate(void *context, size_t bytes, void **out)
 {
     sc_shared_memory *self = context;
-    size_t block =
-        SC_SHARED_STAMP_BYTES + (bytes + SC_SHARED_ALIGNMENT - 1) / SC_SHARED_ALIGNMENT * SC_SHARED_ALIGNMENT;
-    sc_status status = SC_OK;
     pthread_mutex_lock(&self->lock);
-    if (block < bytes || block > self->reserved - self->used)
-        status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "no more than %zu bytes can be shared", self->reserved);
-    else if (self->used + block > self->size)
-        status = grow(self, self->used + block);
-    if (status == SC_OK) {
-        *out = self->base + self->used + SC_SHARED_STAMP_BYTES;
-        self->used += block;
-        atomic_store(stamp_of(*out), 1);
-        atomic_fetch_add(&self->refs, 1);
-    }
+    sc_status status = share(self, bytes, out);
     pthread_mutex_unlock(&self->lock);
-    return status;
+    if (status != SC_OK && posix_memalign(out, SC_SHARED_ALIGNMENT, bytes ? bytes : 1) != 0)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu bytes, shared or not", bytes);
+    if (status != SC_OK)
+        SC_DEBUG("%s", sc_status_message());
+    atomic_fetch_add(&self->refs, 1);
+    return SC_OK;
 }
 
 /* As the writer of a seqlock: the new number is seen before anything that is written afterwards. */
 static void recycle(void *context, void *memory)
 {
-    (void)context;
+    if (!is_shared(context, memory))
+        return;
     atomic_fetch_add_explicit(stamp_of(memory), 1, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
 }
@@ -153,7 +172,10 @@ static void recycle(void *context, void *memory)
 /* The bytes stay where they are until all are released: a pool lives as long as its process, or nearly. */
 static void release(void *context, void *memory)
 {
-    recycle(context, memory);
+    if (is_shared(context, memory))
+        recycle(context, memory);
+    else
+        free(memory);
     unref(context);
 }
 
@@ -174,11 +196,10 @@ sc_shared_offer sc_shared_memory_offer(const sc_shared_memory *self)
 
 bool sc_shared_memory_find(const sc_shared_memory *self, sc_buffer *buffer, sc_shared_place *place)
 {
-    uintptr_t data = (uintptr_t)sc_buffer_data(buffer), base = (uintptr_t)self->base;
-    if (data < base || data - base >= self->reserved)
+    if (!is_shared(self, sc_buffer_data(buffer)))
         return false;
     *place = (sc_shared_place){
-        .offset = data - base,
+        .offset = (uintptr_t)sc_buffer_data(buffer) - (uintptr_t)self->base,
         .bytes = sc_buffer_bytes(buffer),
         .stamp = atomic_load(stamp_of(sc_buffer_data(buffer))),
     };

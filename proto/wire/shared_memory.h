@@ -43,7 +43,8 @@ sc_status sc_shared_memory_new(sc_shared_memory **out);
 /* The memory goes once the pools that take from it have released theirs. */
 void sc_shared_memory_destroy(sc_shared_memory **self_p);
 /* For sc_buffer_pool_new; several pools may take from one memory. A block's pages are there before it is given out, so
- * that neither side can run out of memory in the middle of a copy. */
+ * that neither side can run out of memory in the middle of a copy. Where no more can be shared, a block is memory of this
+ * process alone. */
 sc_buffer_memory sc_shared_memory_source(sc_shared_memory *self);
 sc_shared_offer sc_shared_memory_offer(const sc_shared_memory *self);
 /* False if `buffer` is not of this memory. Thread: any that holds the buffer. */

@@ -142,7 +142,11 @@ static void a_split_by_seed_takes_a_share(void **state)
     for (int part = 0; part < 2; part++) {
         const sc_labelled_texts *all = part ? &dev : &texts;
         for (size_t i = 0; i < all->n; i++) {
-            const int number = atoi(all->bytes + all->items[i].text + 1);
+            char digits[8] = ""; /* a text ends where the next one begins */
+            assert_in_range(all->items[i].n_text, 2, sizeof digits - 1);
+            memcpy(digits, all->bytes + all->items[i].text + 1, all->items[i].n_text - 1);
+            const int number = atoi(digits);
+            assert_in_range(number, 0, 100);
             assert_false(seen[number]);
             assert_int_equal(all->items[i].line, number + 1);
             seen[number] = true;

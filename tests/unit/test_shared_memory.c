@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -248,13 +249,40 @@ static void it_outlives_a_killed_process(void **state)
     close(ends[1]);
 }
 
+/* A limit on the size of files holds for shared memory too. */
+static void what_cannot_be_shared_is_memory_all_the_same(void **state)
+{
+    (void)state;
+    scene s;
+    open_scene(&s);
+    struct rlimit before, small = {0};
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    sc_buffer *buffer = NULL;
+    sc_status status = sc_buffer_get(s.pool, 8 << 20, &buffer);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(status, SC_OK);
+    sc_shared_place place;
+    assert_false(sc_shared_memory_find(s.memory, buffer, &place));
+    memset(sc_buffer_data(buffer), 7, 8 << 20);
+    sc_buffer_unref(&buffer); /* and back, to be used again */
+    assert_int_equal(sc_buffer_get(s.pool, 8 << 20, &buffer), SC_OK);
+    sc_buffer_unref(&buffer);
+    close_scene(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_outlives_a_killed_process), /* forks: first */
-        cmocka_unit_test(a_reader_sees_what_was_written),    cmocka_unit_test(what_was_let_go_is_not_copied),
-        cmocka_unit_test(places_that_lie_are_refused),       cmocka_unit_test(offers_that_lie_are_refused),
+        cmocka_unit_test(a_reader_sees_what_was_written),
+        cmocka_unit_test(what_was_let_go_is_not_copied),
+        cmocka_unit_test(places_that_lie_are_refused),
+        cmocka_unit_test(offers_that_lie_are_refused),
         cmocka_unit_test(it_lasts_as_long_as_anybody_looks),
+        cmocka_unit_test(what_cannot_be_shared_is_memory_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
