@@ -1,5 +1,5 @@
 /* What the executor's files share: the thread and its queues (executor.c), the commands (executor_command.c) and the
- * walk down a plan (executor_plan.c). */
+ * walk down a plan (executor_walk.h). */
 #ifndef SC_EXECUTOR_INTERNAL_H
 #define SC_EXECUTOR_INTERNAL_H
 

@@ -78,104 +78,117 @@ static int online_processors(void)
     return n < 1 ? 1 : n > MAX_THREADS ? MAX_THREADS : (int)n;
 }
 
+enum {
+    COORDINATOR = 256,
+    LISTEN,
+    ADVERTISE,
+    KEY,
+    INSECURE,
+    THREADS,
+    DEVICE,
+    LOG,
+    LOG_JSON,
+    LOCAL_INDEX,
+    PREEMPT_FILE,
+    READY_FILE,
+    CHECK,
+    GRACE_MS,
+    HELP,
+    VERSION
+};
+
+static const struct option long_options[] = {
+    {"coordinator", required_argument, NULL, COORDINATOR},
+    {"listen", required_argument, NULL, LISTEN},
+    {"advertise", required_argument, NULL, ADVERTISE},
+    {"key", required_argument, NULL, KEY},
+    {"insecure", no_argument, NULL, INSECURE},
+    {"threads", required_argument, NULL, THREADS},
+    {"device", required_argument, NULL, DEVICE},
+    {"log", required_argument, NULL, LOG},
+    {"log-json", no_argument, NULL, LOG_JSON},
+    {"local-index", required_argument, NULL, LOCAL_INDEX},
+    {"preempt-file", required_argument, NULL, PREEMPT_FILE},
+    {"ready-file", required_argument, NULL, READY_FILE},
+    {"check", required_argument, NULL, CHECK},
+    {"grace-ms", required_argument, NULL, GRACE_MS},
+    {"help", no_argument, NULL, HELP},
+    {"version", no_argument, NULL, VERSION},
+    {0},
+};
+
+/* Where an option's text goes; NULL: it has none. */
+static const char **text_of(options *self, int option)
+{
+    switch (option) {
+    case COORDINATOR:
+        return &self->coordinator;
+    case LISTEN:
+        return &self->listen;
+    case ADVERTISE:
+        return &self->advertise;
+    case KEY:
+        return &self->key;
+    case DEVICE:
+        return &self->device;
+    case LOG:
+        return &self->log;
+    case PREEMPT_FILE:
+        return &self->preempt_file;
+    case READY_FILE:
+        return &self->ready_file;
+    case CHECK:
+        return &self->check;
+    default:
+        return NULL;
+    }
+}
+
+/* All but texts. -1: go on; else the exit status. */
+static int take_option(options *self, int option)
+{
+    switch (option) {
+    case INSECURE:
+        self->insecure = true;
+        return -1;
+    case LOG_JSON:
+        self->log_json = true;
+        return -1;
+    case THREADS:
+        if (!parse_number(optarg, 1, MAX_THREADS, &self->threads))
+            return usage_error("--threads", "an integer from 1 to 1024 is expected");
+        return -1;
+    case LOCAL_INDEX:
+        if (!parse_number(optarg, 0, MAX_LOCAL_INDEX, &self->local_index))
+            return usage_error("--local-index", "an integer from 0 is expected");
+        return -1;
+    case GRACE_MS:
+        if (!parse_number(optarg, 0, MAX_GRACE_MS, &self->grace_ms))
+            return usage_error("--grace-ms", "an integer from 0 to 86400000 is expected");
+        return -1;
+    case HELP:
+        fputs(usage, stdout);
+        return 0;
+    case VERSION:
+        puts("stagecoach-worker " SC_VERSION);
+        return 0;
+    default: /* getopt_long has named the option */
+        fputs("Try 'stagecoach-worker --help'.\n", stderr);
+        return EXIT_USAGE;
+    }
+}
+
 /* -1: go on; else the exit status. */
 static int parse_options(int argc, char **argv, options *out)
 {
-    enum {
-        COORDINATOR = 256,
-        LISTEN,
-        ADVERTISE,
-        KEY,
-        INSECURE,
-        THREADS,
-        DEVICE,
-        LOG,
-        LOG_JSON,
-        LOCAL_INDEX,
-        PREEMPT_FILE,
-        READY_FILE,
-        CHECK,
-        GRACE_MS,
-        HELP,
-        VERSION
-    };
-    static const struct option known[] = {
-        {"coordinator", required_argument, NULL, COORDINATOR},
-        {"listen", required_argument, NULL, LISTEN},
-        {"advertise", required_argument, NULL, ADVERTISE},
-        {"key", required_argument, NULL, KEY},
-        {"insecure", no_argument, NULL, INSECURE},
-        {"threads", required_argument, NULL, THREADS},
-        {"device", required_argument, NULL, DEVICE},
-        {"log", required_argument, NULL, LOG},
-        {"log-json", no_argument, NULL, LOG_JSON},
-        {"local-index", required_argument, NULL, LOCAL_INDEX},
-        {"preempt-file", required_argument, NULL, PREEMPT_FILE},
-        {"ready-file", required_argument, NULL, READY_FILE},
-        {"check", required_argument, NULL, CHECK},
-        {"grace-ms", required_argument, NULL, GRACE_MS},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {0},
-    };
     *out = (options){.device = "cpu", .threads = online_processors(), .local_index = -1, .grace_ms = 30000};
-    for (int option; (option = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        switch (option) {
-        case COORDINATOR:
-            out->coordinator = optarg;
-            break;
-        case LISTEN:
-            out->listen = optarg;
-            break;
-        case ADVERTISE:
-            out->advertise = optarg;
-            break;
-        case KEY:
-            out->key = optarg;
-            break;
-        case INSECURE:
-            out->insecure = true;
-            break;
-        case THREADS:
-            if (!parse_number(optarg, 1, MAX_THREADS, &out->threads))
-                return usage_error("--threads", "an integer from 1 to 1024 is expected");
-            break;
-        case DEVICE:
-            out->device = optarg;
-            break;
-        case LOG:
-            out->log = optarg;
-            break;
-        case LOG_JSON:
-            out->log_json = true;
-            break;
-        case LOCAL_INDEX:
-            if (!parse_number(optarg, 0, MAX_LOCAL_INDEX, &out->local_index))
-                return usage_error("--local-index", "an integer from 0 is expected");
-            break;
-        case PREEMPT_FILE:
-            out->preempt_file = optarg;
-            break;
-        case READY_FILE:
-            out->ready_file = optarg;
-            break;
-        case CHECK:
-            out->check = optarg;
-            break;
-        case GRACE_MS:
-            if (!parse_number(optarg, 0, MAX_GRACE_MS, &out->grace_ms))
-                return usage_error("--grace-ms", "an integer from 0 to 86400000 is expected");
-            break;
-        case HELP:
-            fputs(usage, stdout);
-            return 0;
-        case VERSION:
-            puts("stagecoach-worker " SC_VERSION);
-            return 0;
-        default: /* getopt_long has named the option */
-            fputs("Try 'stagecoach-worker --help'.\n", stderr);
-            return EXIT_USAGE;
-        }
+    for (int option; (option = getopt_long(argc, argv, "", long_options, NULL)) != -1;) {
+        const char **text = text_of(out, option);
+        int code = text ? -1 : take_option(out, option);
+        if (text)
+            *text = optarg;
+        if (code >= 0)
+            return code;
     }
     if (optind < argc)
         return usage_error(argv[optind], "no argument of this kind is expected");

@@ -105,6 +105,25 @@ static inline float *sc_stage_moment(const sc_stage *self, const sc_stage_param 
     return sc_stage_at(&self->optimizer_arena, (uint64_t)moment * self->params_bytes + param->offset);
 }
 
+/* ---- stage_microbatch.c ---- */
+sc_status sc_stage_check_shape(const sc_stage *self, int microbatch, int B, int T);
+/* The set of `microbatch`, which must be in `state`. */
+sc_status sc_stage_get_set(sc_stage *self, int microbatch, sc_set_state state, const char *what, sc_stage_set **out);
+/* The set that a put_* call fills: the micro-batch's own, or a free one. */
+sc_status sc_stage_open_set(sc_stage *self, int microbatch, int B, int T, sc_stage_set **out);
+void sc_stage_free_set(sc_stage *self, sc_stage_set *set);
+/* Of its input, and of its output: B T C. */
+size_t sc_stage_elements(const sc_stage *self, const sc_stage_set *set);
+char *sc_stage_set_memory(const sc_stage *self, const sc_stage_set *set);
+/* Where a saved slot of the stage's block i lies; and that which holds the block's input. */
+void *sc_stage_saved_slot(const sc_stage *self, const sc_stage_set *set, int i, sc_slot slot);
+void *sc_stage_input_slot(const sc_stage *self, const sc_stage_set *set, int i);
+/* Everything block i needs for this micro-batch; `weight` is where its weight slots lie. */
+sc_block_call sc_stage_block_call(const sc_stage *self, const sc_stage_set *set, int i, char *weight);
+/* From the host; done when it returns. */
+sc_status sc_stage_put_bytes(sc_stage *self, void *to, const void *from, size_t bytes);
+
+/* ---- stage.c and stage_update.c ---- */
 /* Bytes of a set's lengths, with which it begins. */
 uint64_t sc_stage_lengths_bytes(const sc_stage_options *options);
 /* Bytes of one block's keys (or values) in the cache. */
