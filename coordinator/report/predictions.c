@@ -1,5 +1,7 @@
 #include "coordinator/report/predictions.h"
 
+#include "coordinator/report/tags.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,12 +128,5 @@ bool sc_predictions_is_tag(const char *label)
 
 bool sc_predictions_are_tags(const sc_predictions *self)
 {
-    bool any = false;
-    for (int32_t i = 0; i < self->labels.n; i++) {
-        const bool is = sc_predictions_is_tag(self->labels.names[i]);
-        if (!is && strcmp(self->labels.names[i], "O") != 0)
-            return false;
-        any |= is;
-    }
-    return any;
+    return sc_tags_are_all(&self->labels);
 }
