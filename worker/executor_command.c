@@ -175,11 +175,6 @@ static sc_status run(sc_executor *self, sc_command *command)
     if (trains && sc_model_predicts_next(&self->assignment->model) && step->n_sequences == 0)
         return SC_FAIL(SC_INVALID, "step %" PRIu64 " is of pre-training; it must say how many sequences it has",
                        step->step);
-    if (step->want_logits && self->assignment->model.family == SC_BERT && self->assignment->model.labels == 0)
-        return SC_FAIL(SC_INVALID,
-                       "step %" PRIu64 " asks a head for masked words for its logits; it has one for every word of the "
-                       "vocabulary and every position, and sends none",
-                       step->step);
     if (trains && step->optimizer_step < 1)
         return SC_FAIL(SC_INVALID, "step %" PRIu64 " trains as optimizer step %" PRId64 "; the first is 1", step->step,
                        step->optimizer_step);

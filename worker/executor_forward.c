@@ -51,7 +51,7 @@ static sc_status gather_inputs(const sc_walk *w, int v, int m, inputs *in)
         SC_TRY(await_ids(w, v, m, SC_KIND(LENGTHS), "lengths", 0, &in->lengths));
     if (sc_model_takes_segments(model) && v == 0)
         SC_TRY(await_ids(w, v, m, SC_KIND(SEGMENTS), "segments", cell->T, &in->segments));
-    if (v < w->assignment->n_stages - 1 || w->step->want_logits)
+    if (v < w->assignment->n_stages - 1 || (w->step->want_logits && !sc_model_predicts_words(model)))
         return SC_OK;
     SC_TRY(await_ids(w, v, m, SC_KIND(TARGETS), "targets", sc_model_n_targets(model, cell->T), &in->targets));
     if (sc_model_predicts_next(model))
@@ -68,6 +68,22 @@ static void spread_rows(float *rows, int B, size_t n, size_t room)
     }
 }
 
+/* Of a head for masked words: the logits of the positions whose targets count, behind those of earlier micro-batches. */
+static sc_status append_logits(const sc_walk *w, sc_stage *stage, int m)
+{
+    const size_t n = sc_stage_n_logits(stage, m) * sizeof(float);
+    const size_t before = w->done->payload ? sc_buffer_bytes(w->done->payload) : 0;
+    sc_buffer *logits = NULL;
+    if (n == 0)
+        return SC_OK;
+    SC_TRY(sc_buffer_get(w->self->pool, before + n, &logits));
+    if (before > 0)
+        memcpy(sc_buffer_data(logits), sc_buffer_data(w->done->payload), before);
+    sc_buffer_unref(&w->done->payload);
+    w->done->payload = logits;
+    return sc_stage_take_logits(stage, m, (float *)sc_buffer_data(logits) + before / sizeof(float));
+}
+
 /* What the last stage makes of a micro-batch: losses, or rows of logits. */
 static sc_status take_result(const sc_walk *w, int v, int m)
 {
@@ -78,6 +94,8 @@ static sc_status take_result(const sc_walk *w, int v, int m)
         uint64_t n_targets;
         return sc_stage_take_loss(stage, m, &w->done->loss_sums[m * sc_model_n_losses(model)], &n_targets);
     }
+    if (sc_model_predicts_words(model))
+        return append_logits(w, stage, m);
     size_t room = (size_t)sc_model_n_logits(model, w->assignment->T), n = (size_t)sc_model_n_logits(model, cell->T);
     float *logits = sc_buffer_data(w->done->payload);
     logits += (size_t)m * (size_t)w->assignment->B * room;

@@ -168,6 +168,8 @@ static sc_status prepare_results(const sc_walk *w)
     const sc_assignment *assignment = w->assignment;
     if (sc_assignment_worker_of(assignment, assignment->n_stages - 1) != assignment->worker)
         return SC_OK;
+    if (w->step->want_logits && sc_model_predicts_words(&assignment->model))
+        return SC_OK; /* as many as the targets will say */
     if (w->step->want_logits) {
         size_t rows = (size_t)w->plan->n_microbatches * (size_t)assignment->B;
         size_t bytes = rows * (size_t)sc_model_n_logits(&assignment->model, assignment->T) * sizeof(float);

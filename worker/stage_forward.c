@@ -250,14 +250,28 @@ sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sums, uint6
     return o->ops->stream_sync(o->stream);
 }
 
+uint64_t sc_stage_n_logits(const sc_stage *self, int microbatch)
+{
+    const sc_model *model = &self->options.model;
+    const sc_stage_set *set = sc_stage_find_set(self, microbatch);
+    if (!set || set->state != SC_SET_FORWARDED || !sc_stage_is_last(self))
+        return 0;
+    if (set->has_targets)
+        return sc_model_predicts_words(model) && !set->step.train ? set->n_targets * (uint64_t)model->vocab : 0;
+    return (uint64_t)set->B * sc_model_n_logits(model, set->T);
+}
+
 sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out)
 {
     sc_stage_set *set = NULL;
-    SC_TRY(get_head(self, microbatch, false, "taking logits", &set));
     const sc_stage_options *o = &self->options;
+    SC_TRY(sc_stage_get_set(self, microbatch, SC_SET_FORWARDED, "taking logits", &set));
+    const uint64_t n = sc_stage_n_logits(self, microbatch);
+    if (n == 0)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "taking logits: micro-batch %d did not pass the head without targets",
+                       microbatch);
     int head = o->slice.n_blocks - 1;
     const float *logits = sc_stage_saved_slot(self, set, head, self->blocks[head].functions->logits);
-    size_t n = (size_t)set->B * (size_t)sc_model_n_logits(&o->model, set->T);
-    SC_TRY(o->ops->copy_out(o->stream, out, logits, n * sizeof(float)));
+    SC_TRY(o->ops->copy_out(o->stream, out, logits, (size_t)n * sizeof(float)));
     return o->ops->stream_sync(o->stream);
 }

@@ -108,6 +108,8 @@ static inline float *sc_stage_moment(const sc_stage *self, const sc_stage_param 
 /* ---- stage_microbatch.c ---- */
 sc_status sc_stage_check_shape(const sc_stage *self, int microbatch, int B, int T);
 /* The set of `microbatch`, which must be in `state`. */
+/* NULL if it is not here. */
+sc_stage_set *sc_stage_find_set(const sc_stage *self, int microbatch);
 sc_status sc_stage_get_set(sc_stage *self, int microbatch, sc_set_state state, const char *what, sc_stage_set **out);
 /* The set that a put_* call fills: the micro-batch's own, or a free one. */
 sc_status sc_stage_open_set(sc_stage *self, int microbatch, int B, int T, sc_stage_set **out);

@@ -5,7 +5,7 @@
 
 /* --- sets ---------------------------------------------------------------------------------------------------------- */
 
-static sc_stage_set *find_set(sc_stage *self, int microbatch)
+sc_stage_set *sc_stage_find_set(const sc_stage *self, int microbatch)
 {
     for (int i = 0; i < self->options.max_alive; i++)
         if (self->sets[i].state != SC_SET_FREE && self->sets[i].microbatch == microbatch)
@@ -21,7 +21,7 @@ sc_status sc_stage_get_set(sc_stage *self, int microbatch, sc_set_state state, c
         [SC_SET_FORWARDED] = "already run forward",
         [SC_SET_SPLIT] = "between the halves of its backward",
     };
-    sc_stage_set *set = find_set(self, microbatch);
+    sc_stage_set *set = sc_stage_find_set(self, microbatch);
     sc_set_state is = set ? set->state : SC_SET_FREE;
     if (is != state)
         return SC_FAIL(SC_FAILED_PRECONDITION, "%s: micro-batch %d is %s", what, microbatch, names[is]);
@@ -41,7 +41,7 @@ sc_status sc_stage_check_shape(const sc_stage *self, int microbatch, int B, int 
 sc_status sc_stage_open_set(sc_stage *self, int microbatch, int B, int T, sc_stage_set **out)
 {
     int max_alive = self->options.max_alive;
-    sc_stage_set *set = find_set(self, microbatch);
+    sc_stage_set *set = sc_stage_find_set(self, microbatch);
     if (set && set->state != SC_SET_FILLING)
         return SC_FAIL(SC_FAILED_PRECONDITION, "micro-batch %d is put again before its backward is done", microbatch);
     if (set && (set->B != B || set->T != T))
@@ -69,7 +69,7 @@ void sc_stage_free_set(sc_stage *self, sc_stage_set *set)
 
 void sc_stage_finish(sc_stage *self, int microbatch)
 {
-    sc_stage_set *set = find_set(self, microbatch);
+    sc_stage_set *set = sc_stage_find_set(self, microbatch);
     if (set)
         sc_stage_free_set(self, set);
 }

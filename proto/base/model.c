@@ -93,6 +93,11 @@ int sc_model_n_losses(const sc_model *model)
     return sc_model_predicts_next(model) ? 2 : 1;
 }
 
+bool sc_model_predicts_words(const sc_model *model)
+{
+    return model->task == SC_TASK_PRETRAINING || model->task == SC_TASK_MASKED_WORDS;
+}
+
 int sc_model_intermediate(const sc_model *model)
 {
     return model->intermediate > 0 ? model->intermediate : 4 * model->hidden;

@@ -205,6 +205,8 @@ sc_status sc_model_check(const sc_model *model);
 bool sc_model_takes_segments(const sc_model *model);
 /* The last stage takes, and gives a loss for, whether the second sentence is from elsewhere. */
 bool sc_model_predicts_next(const sc_model *model);
+/* The head is for masked words: it takes targets even where logits are wanted, and gives those of their positions alone. */
+bool sc_model_predicts_words(const sc_model *model);
 /* Targets of a sequence of T tokens: T; 1 or, with multi_label, K for classification. Each lies in [0, below); a negative
  * one does not count. */
 int sc_model_n_targets(const sc_model *model, int T);
