@@ -20,7 +20,7 @@ for preset in "${@:-release asan tsan fuzz cuda}"; do
     case $name in
       release) run release -L '.' ;;
       asan)    run asan -L 'unit|sim|backend|e2e' -LE long ;; # see tests/e2e/CMakeLists.txt
-      tsan)    run tsan -L 'unit|sim|e2e' -LE long ;;
+      tsan)    run tsan -L 'unit|e2e' -LE 'long|serial' ;;
       fuzz)    run fuzz -L fuzz ;;
       cuda)    run cuda ;; # no GPU is at hand: it must configure, compile and link
       *)       echo "deploy/test.sh: no preset is called $name" >&2; exit 2 ;;
