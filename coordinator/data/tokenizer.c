@@ -13,7 +13,8 @@
 #include <xxhash.h>
 
 static const sc_tokenizer_kind_table *const kinds[] = {&sc_tokenizer_char_kind, &sc_tokenizer_byte_kind,
-                                                       &sc_tokenizer_bpe_kind, &sc_tokenizer_wordpiece_kind};
+                                                       &sc_tokenizer_bpe_kind, &sc_tokenizer_wordpiece_kind,
+                                                       &sc_tokenizer_items_kind};
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 
 void sc_tokenizer_destroy(sc_tokenizer **self_p)
@@ -153,9 +154,10 @@ static sc_status load_object(const json_t *object, sc_tokenizer **out)
             sc_tokenizer_destroy(out);
             return SC_FAIL(SC_INVALID, "has keys that a tokenizer of type \"%s\" does not know", type);
         }
-    return SC_FAIL(SC_INVALID,
-                   "has the unknown type \"%s\"; this version knows \"char\", \"byte\", \"bpe\" and \"wordpiece\"",
-                   type);
+    return SC_FAIL(
+        SC_INVALID,
+        "has the unknown type \"%s\"; this version knows \"char\", \"byte\", \"bpe\", \"wordpiece\" and \"items\"",
+        type);
 }
 
 /* Reads a JSON file and makes of it what `make` makes, which does not know the path. */

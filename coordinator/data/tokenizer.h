@@ -6,6 +6,7 @@
  *   {"type":"byte"}                                 id = the byte
  *   {"type":"bpe","vocab":[...],"merges":[...],"added":[...]}    tokenizer_bpe.h
  *   {"type":"wordpiece","vocab":[...],...}                       tokenizer_wordpiece.h
+ *   {"type":"items","items":[...],"titles":[...]}                tokenizer_items.h
  * A kind of tokenizer is one table of functions (tokenizer_internal.h); nothing else knows which kinds there are. No
  * kind makes more tokens than the text has bytes.
  *
@@ -50,7 +51,7 @@ sc_status sc_tokenizer_char_freeze(sc_tokenizer *self);
 
 void sc_tokenizer_destroy(sc_tokenizer **self_p);
 
-/* "char", "byte", "bpe", "wordpiece". */
+/* "char", "byte", "bpe", "wordpiece", "items". */
 const char *sc_tokenizer_type(const sc_tokenizer *self);
 int sc_tokenizer_vocab(const sc_tokenizer *self);
 

@@ -37,6 +37,7 @@ extern const sc_tokenizer_kind_table sc_tokenizer_char_kind;
 extern const sc_tokenizer_kind_table sc_tokenizer_byte_kind;
 extern const sc_tokenizer_kind_table sc_tokenizer_bpe_kind;
 extern const sc_tokenizer_kind_table sc_tokenizer_wordpiece_kind;
+extern const sc_tokenizer_kind_table sc_tokenizer_items_kind;
 
 enum { SC_TOKENIZER_PIECE = 4096 }; /* ids given to `put` at a time: a page or four, small enough for the stack */
 
