@@ -99,6 +99,26 @@ static sc_status arrange(sc_example_batches *self, bool shuffled, size_t pool)
     return SC_OK;
 }
 
+/* Steps end where the length changes. */
+static sc_status cut_by_length(sc_example_batches *self)
+{
+    self->begins = malloc((self->n + 1) * sizeof *self->begins);
+    if (!self->begins) {
+        sc_example_batches_clear(self);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to cut %zu examples", sc_examples_n(self->examples));
+    }
+    int last = 0;
+    self->n_steps = 0;
+    for (size_t i = 0, begin = 0; i < self->n; i++) {
+        const int length = sc_examples_length(self->examples, self->seed, self->epoch, self->order[i]);
+        if (i == 0 || length != last || i - begin == (size_t)self->batch_size)
+            self->begins[self->n_steps++] = begin = i;
+        last = length;
+    }
+    self->begins[self->n_steps] = self->n;
+    return SC_OK;
+}
+
 uint64_t sc_example_batches_steps(size_t n, int batch_size)
 {
     return (n + (size_t)batch_size - 1) / (size_t)batch_size;
@@ -129,12 +149,14 @@ sc_status sc_example_batches_all(const sc_examples *examples, uint64_t seed, uin
                                 .n_microbatches = 1,
                                 .n = sc_examples_n(examples)};
     out->n_steps = sc_example_batches_steps(out->n, B);
-    return arrange(out, false, out->n);
+    SC_TRY(arrange(out, false, out->n));
+    return sc_examples_kind_of(examples) == SC_EXAMPLES_ITEMS ? cut_by_length(out) : SC_OK;
 }
 
 void sc_example_batches_clear(sc_example_batches *self)
 {
     free(self->order);
+    free(self->begins);
     *self = (sc_example_batches){0};
 }
 
@@ -152,8 +174,10 @@ static void pad(const sc_micro_batch *batch, int b, int32_t pad_id, bool per_tok
 void sc_example_batches_get(const sc_example_batches *self, uint64_t step, int microbatch, sc_micro_batch *out)
 {
     assert(step < self->n_steps && microbatch >= 0 && microbatch < self->n_microbatches);
-    const size_t first = (size_t)step * (size_t)self->batch_size, m = (size_t)microbatch;
-    const size_t n_rows = smaller((size_t)self->batch_size, self->n - first), M = (size_t)self->n_microbatches;
+    const size_t first = self->begins ? self->begins[step] : (size_t)step * (size_t)self->batch_size;
+    const size_t n_rows =
+        self->begins ? self->begins[step + 1] - first : smaller((size_t)self->batch_size, self->n - first);
+    const size_t m = (size_t)microbatch, M = (size_t)self->n_microbatches;
     const size_t filled = n_rows < M ? M : n_rows; /* with rows of the epoch's beginning */
     const size_t begin = filled * m / M, end = filled * (m + 1) / M;
     const bool per_token = sc_examples_kind_of(self->examples) != SC_EXAMPLES_CLASSES;

@@ -8,7 +8,8 @@
  * added until each micro-batch has one.
  *
  * Evaluation and prediction. Each row once, in the order of length; micro-batch i has the rows i * B to i * B + B - 1, the last what
- * is left.
+ * is left. Of items a micro-batch has rows of one length alone, as many of them as there are up to B: the logits that are asked for are
+ * those of the last position.
  *
  * A micro-batch is padded to its own longest row only: B and T differ from one to the next. Thread: any number may read. */
 #ifndef SC_EXAMPLE_BATCHES_H
@@ -41,6 +42,7 @@ typedef struct sc_example_batches {
     size_t *order;                  /* [n]: rows, batch by batch */
     size_t n;
     uint64_t n_steps;
+    size_t *begins; /* of rows of one length: [n_steps + 1], where in `order` a step begins; else NULL */
 } sc_example_batches;
 
 /* An epoch of training. batch_size is a multiple of n_microbatches; there is at least one example.

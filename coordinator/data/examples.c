@@ -34,14 +34,19 @@ static sc_status find_special(const sc_tokenizer *tokenizer, const char *content
 
 sc_status sc_examples_new(sc_examples_kind kind, const sc_tokenizer *tokenizer, int longest, sc_examples **out)
 {
-    assert(longest >= SHORTEST);
+    assert(longest >= (kind == SC_EXAMPLES_ITEMS ? 1 : SHORTEST));
     *out = NULL;
     sc_examples *self = calloc(1, sizeof *self);
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for examples");
     self->kind = kind;
     self->longest = longest;
-    sc_status status;
+    sc_status status = SC_OK;
+    if (kind == SC_EXAMPLES_ITEMS) {
+        self->pad = SC_ITEM_PADDING;
+        *out = self;
+        return SC_OK;
+    }
     SC_TRY_GOTO(status, find_special(tokenizer, "[CLS]", &self->cls), out);
     SC_TRY_GOTO(status, find_special(tokenizer, "[SEP]", &self->sep), out);
     SC_TRY_GOTO(status, find_special(tokenizer, "[PAD]", &self->pad), out);
@@ -54,8 +59,7 @@ out:
     return status;
 }
 
-/* Room for so many tokens more, and one row. */
-static sc_status reserve(sc_examples *self, size_t n_ids)
+sc_status sc_examples_reserve(sc_examples *self, size_t n_ids)
 {
     if (self->n_ids + n_ids > self->ids_capacity) {
         const size_t capacity = 2 * (self->n_ids + n_ids) + 1024;
@@ -118,7 +122,7 @@ static sc_status add_text(sc_examples *self, const sc_labelled_texts *texts, siz
     row.n_a = at_most(n_a, self->longest);
     row.n_b = at_most(n_b, self->longest);
     sc_examples_cut(self->longest - (row.n_b ? 3 : 2), &row.n_a, &row.n_b);
-    SC_TRY_GOTO(status, reserve(self, (size_t)(row.n_a + row.n_b)), out);
+    SC_TRY_GOTO(status, sc_examples_reserve(self, (size_t)(row.n_a + row.n_b)), out);
     append(self, a, row.n_a);
     if (row.n_b)
         append(self, b, row.n_b);
@@ -158,7 +162,7 @@ static sc_status add_word(sc_examples *self, const sc_tagged_words *words, size_
         ids[n_ids++] = unknown >= 0 ? unknown : self->sep;
     }
     const int n = at_most(n_ids, room);
-    const sc_status status = reserve(self, (size_t)n);
+    const sc_status status = sc_examples_reserve(self, (size_t)n);
     if (status == SC_OK) {
         if (begins || self->rows[self->n - 1].n_a + n > room)
             self->rows[self->n++] = (sc_fixed_row){.ids = self->n_ids, .source = {i, 0}};
@@ -218,6 +222,8 @@ int sc_examples_length(const sc_examples *self, uint64_t seed, uint32_t epoch, s
     assert(row < self->n);
     if (self->kind == SC_EXAMPLES_PRETRAINING)
         return sc_pretrain_length(self, seed, epoch, row);
+    if (self->kind == SC_EXAMPLES_ITEMS)
+        return self->rows[row].n_a;
     return self->rows[row].n_a + self->rows[row].n_b + (self->rows[row].n_b ? 3 : 2);
 }
 
@@ -247,6 +253,13 @@ int sc_examples_get(const sc_examples *self, uint64_t seed, uint32_t epoch, size
         return sc_pretrain_get(self, seed, epoch, row, tokens, segments, targets, next);
     const sc_fixed_row *r = &self->rows[row];
     const int32_t *a = self->ids + r->ids;
+    if (self->kind == SC_EXAMPLES_ITEMS) {
+        const size_t bytes = (size_t)r->n_a * sizeof *a;
+        memcpy(tokens, a, bytes);
+        memcpy(targets, self->targets + r->ids, bytes);
+        memset(segments, 0, bytes);
+        return r->n_a;
+    }
     const int n = sc_examples_frame(self, a, r->n_a, a + r->n_a, r->n_b, tokens, segments);
     if (self->kind == SC_EXAMPLES_CLASSES) {
         targets[0] = r->label;

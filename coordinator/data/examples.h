@@ -1,5 +1,5 @@
-/* Examples for BERT: rows of tokens with what is to be predicted, made of texts by a tokenizer with [CLS], [SEP], [PAD] and, for
- * pre-training, [MASK].
+/* Examples: rows of tokens with what is to be predicted. For BERT they are made of texts by a tokenizer with [CLS], [SEP], [PAD] and,
+ * for pre-training, [MASK]; for a recommender of sequences of items.
  *
  *   classification  [CLS] a [SEP] or [CLS] a [SEP] b [SEP]; one target, the label. What is too long is cut from the longer text's
  *                   end, as Hugging Face's "longest_first".
@@ -8,12 +8,16 @@
  *                   word without a piece of its own is an unknown token.
  *   pre-training    [CLS] a [SEP] b [SEP]; a and b are neighbouring stretches of one document, or b is from elsewhere; the targets
  *                   are the tokens that were masked (pretrain_examples.h).
+ *   items           for training a user's items, each target the item that follows, in windows that together have each
+ *                   target once; of the items to find of dev or test a row each: the last items before it, one target at the
+ *                   row's end.
  *
  * Which rows there are never changes; what is drawn for one (pairs, masks) is a function of seed, epoch and row, by
  * counter-based random numbers, whatever was asked for before. Thread: any number may read at once. */
 #ifndef SC_EXAMPLES_H
 #define SC_EXAMPLES_H
 
+#include "coordinator/data/item_sequences.h"
 #include "coordinator/data/labelled_texts.h"
 #include "coordinator/data/tagged_words.h"
 #include "coordinator/data/tokenizer.h"
@@ -22,7 +26,12 @@
 
 enum { SC_NO_TARGET = -1 }; /* a position that the loss passes over */
 
-typedef enum sc_examples_kind { SC_EXAMPLES_CLASSES, SC_EXAMPLES_TAGS, SC_EXAMPLES_PRETRAINING } sc_examples_kind;
+typedef enum sc_examples_kind {
+    SC_EXAMPLES_CLASSES,
+    SC_EXAMPLES_TAGS,
+    SC_EXAMPLES_PRETRAINING,
+    SC_EXAMPLES_ITEMS
+} sc_examples_kind;
 
 typedef struct sc_examples sc_examples;
 
@@ -32,14 +41,16 @@ sc_status sc_examples_of_texts(const sc_labelled_texts *texts, const sc_tokenize
                                sc_examples **out);
 sc_status sc_examples_of_words(const sc_tagged_words *words, const sc_tokenizer *tokenizer, int longest,
                                sc_examples **out);
+/* longest: at least 1. DEV and TEST have a row a user, TRAIN those that have a target. Errors: SC_RESOURCE_EXHAUSTED. */
+sc_status sc_examples_of_items(const sc_item_sequences *sequences, sc_item_part part, int longest, sc_examples **out);
 void sc_examples_destroy(sc_examples **self_p);
 
 sc_examples_kind sc_examples_kind_of(const sc_examples *self);
 size_t sc_examples_n(const sc_examples *self); /* rows */
 int sc_examples_longest(const sc_examples *self);
-int32_t sc_examples_pad(const sc_examples *self); /* the id of [PAD] */
+int32_t sc_examples_pad(const sc_examples *self); /* the id of [PAD], of items SC_ITEM_PADDING */
 
-/* What a row was made of: the text's number; or the first of n words. Not for pre-training. */
+/* What a row was made of: the text's or user's number; or the first of n words. Not for pre-training. */
 typedef struct sc_examples_source {
     size_t first, n;
 } sc_examples_source;

@@ -31,7 +31,7 @@ struct sc_examples {
     size_t n;
     int32_t *ids; /* [n_ids] */
     size_t n_ids, ids_capacity;
-    int32_t *targets;   /* tags: [n_ids] */
+    int32_t *targets;   /* tags and items: [n_ids] */
     sc_fixed_row *rows; /* [n], not for pre-training */
     size_t rows_capacity;
     /* pre-training */
@@ -43,7 +43,10 @@ struct sc_examples {
     double mask_share;
 };
 
+/* tokenizer: not used for items. */
 sc_status sc_examples_new(sc_examples_kind kind, const sc_tokenizer *tokenizer, int longest, sc_examples **out);
+/* Room for so many tokens more, and one row. */
+sc_status sc_examples_reserve(sc_examples *self, size_t n_ids);
 
 /* How many tokens of a and b are left of `room`, as Hugging Face's "longest_first" cuts them. */
 void sc_examples_cut(int room, int *n_a, int *n_b);
