@@ -14,7 +14,7 @@
 enum { MAX_THREADS = 1024 };
 
 typedef struct arguments {
-    const char *config, *run_dir, *listen, *keys;
+    const char *config, *run_dir, *listen, *keys, *tensorboard;
     bool fresh, force;
     int64_t workers, threads; /* 0: not given */
     bool insecure;
@@ -44,6 +44,7 @@ static const char help_common[] =
     "  --set KEY=VALUE    change a key of the config, as train.steps=100; may be repeated\n"
     "  --run-dir DIR      where the run keeps what it leaves (run.dir); if it has checkpoints, the run goes on from "
     "there\n"
+    "  --tensorboard DIR  write event files for TensorBoard there (log.tensorboard)\n"
     "  --fresh            do not go on from checkpoints: refuse if there are some\n"
     "  --fresh --force    move the earlier run aside, checkpoints and all, and begin anew\n"
     "  --help, --help-config   this text; every key of the config\n";
@@ -51,7 +52,7 @@ static const char help_common[] =
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, bool serve, arguments *a)
 {
-    enum { WORKERS = 256, THREADS, SET, RUN_DIR, LISTEN, KEYS, INSECURE, FRESH, FORCE, HELP, HELP_CONFIG };
+    enum { WORKERS = 256, THREADS, SET, RUN_DIR, LISTEN, KEYS, INSECURE, TENSORBOARD, FRESH, FORCE, HELP, HELP_CONFIG };
     static const struct option options[] = {
         {"workers", required_argument, NULL, WORKERS},
         {"set", required_argument, NULL, SET},
@@ -62,6 +63,7 @@ static int read_arguments(int argc, char **argv, bool serve, arguments *a)
         {"listen", required_argument, NULL, LISTEN},
         {"keys", required_argument, NULL, KEYS},
         {"insecure", no_argument, NULL, INSECURE},
+        {"tensorboard", required_argument, NULL, TENSORBOARD},
         {"fresh", no_argument, NULL, FRESH},
         {"force", no_argument, NULL, FORCE},
         {NULL, 0, NULL, 0},
@@ -99,6 +101,9 @@ static int read_arguments(int argc, char **argv, bool serve, arguments *a)
             break;
         case INSECURE:
             a->insecure = true;
+            break;
+        case TENSORBOARD:
+            a->tensorboard = optarg;
             break;
         case FRESH:
             a->fresh = true;
@@ -148,7 +153,7 @@ static void path_set(char set[SET_BYTES], const char *key, const char *path)
 }
 
 typedef struct option_sets {
-    char workers[48], dir[SET_BYTES], keys[SET_BYTES];
+    char workers[48], dir[SET_BYTES], keys[SET_BYTES], tensorboard[SET_BYTES];
 } option_sets;
 
 /* The options that stand for keys of the config become --set's behind the user's own. */
@@ -162,6 +167,11 @@ static bool add_option_sets(arguments *a, const char *command, option_sets *sets
     if (a->keys) {
         path_set(sets->keys, "wire.keys", a->keys);
         if (!sc_cli_sets_add(&a->sets, command, sets->keys))
+            return false;
+    }
+    if (a->tensorboard) {
+        path_set(sets->tensorboard, "log.tensorboard", a->tensorboard);
+        if (!sc_cli_sets_add(&a->sets, command, sets->tensorboard))
             return false;
     }
     if (!a->run_dir)

@@ -50,28 +50,8 @@ static sc_status fail_errno(const char *what, const char *path)
 /* With its parents. `option` is for the remedy. */
 static sc_status make_dirs(const char *path, const char *option)
 {
-    char part[PATH_MAX];
-    if (strlen(path) >= sizeof part)
-        return SC_FAIL(SC_INVALID, "the path of a directory is longer than %zu bytes; choose a shorter one with %s",
-                       sizeof part - 1, option);
-    strcpy(part, path);
-    for (char *p = part + 1;; p++) {
-        if (*p != '/' && *p != '\0')
-            continue;
-        char kept = *p;
-        *p = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) {
-            sc_status status = fail_errno("make the directory", part);
-            return SC_FAIL(status, "%s; choose another place with %s", sc_status_message(), option);
-        }
-        if (kept == '\0')
-            break;
-        *p = kept;
-    }
-    struct stat info;
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
-        return SC_FAIL(SC_INVALID, "%s is not a directory; choose one with %s", path, option);
-    return SC_OK;
+    const sc_status status = sc_files_make_directories(path);
+    return status == SC_OK ? SC_OK : SC_FAIL(status, "%s; choose another place with %s", sc_status_message(), option);
 }
 
 const char *sc_run_dir_path(sc_run_dir *self, const char *name)

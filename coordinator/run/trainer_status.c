@@ -26,7 +26,10 @@ static uint64_t wall_ns(void *context)
 static void on_event(void *context, const json_t *event, const char *line)
 {
     sc_trainer *t = context;
-    sc_board_event(t->board, event, line);
+    if (t->board)
+        sc_board_event(t->board, event, line);
+    if (t->tensorboard)
+        sc_tensorboard_event(t->tensorboard, event);
 }
 
 static sc_status make_board(sc_trainer *t)
@@ -62,12 +65,11 @@ static sc_status start_server(sc_trainer *t, const char *token)
     }
     SC_TRY(status);
     const char *url = sc_http_server_url(t->http);
-    sc_event_log_listen(t->events, on_event, t);
     sc_progress_note(t->progress, "status page at %s", url);
     return sc_files_replace(sc_run_dir_path(t->dir, SC_RUN_DIR_URL), url, strlen(url));
 }
 
-sc_status sc_trainer_open_status(sc_trainer *t)
+static sc_status open_server(sc_trainer *t)
 {
     char *token = NULL;
     unlink(sc_run_dir_path(t->dir, SC_RUN_DIR_URL)); /* of a coordinator that was killed */
@@ -83,8 +85,18 @@ sc_status sc_trainer_open_status(sc_trainer *t)
     return status;
 }
 
+sc_status sc_trainer_open_status(sc_trainer *t)
+{
+    const char *tensorboard = t->config->log.tensorboard;
+    sc_event_log_listen(t->events, on_event, t);
+    if (tensorboard)
+        SC_TRY(sc_tensorboard_open(tensorboard, (sc_clock){.now_ns = wall_ns}, &t->tensorboard));
+    return open_server(t);
+}
+
 void sc_trainer_close_status(sc_trainer *t)
 {
+    sc_tensorboard_close(&t->tensorboard);
     if (t->http)
         unlink(sc_run_dir_path(t->dir, SC_RUN_DIR_URL));
     sc_http_server_stop(&t->http);

@@ -95,6 +95,7 @@ typedef struct sc_config {
     struct {
         char *level; /* as SC_LOG */
         bool json;
+        char *tensorboard; /* directory of TensorBoard's event files, NULL: none; relative to the config file */
     } log;
 } sc_config;
 

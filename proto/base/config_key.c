@@ -196,6 +196,8 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
 
     STRING("log.level", log.level, "info", "debug, info, warn, error or off, or as SC_LOG: warn,rpc=debug"),
     BOOL("log.json", log.json, "false", "log lines as JSON"),
+    PATH("log.tensorboard", log.tensorboard,
+         "directory for TensorBoard's event files, made if it is not there; relative to the config file"),
 };
 
 const char *const sc_config_sections[SC_CONFIG_N_SECTIONS] = {"run",        "model",    "data", "train",  "pipeline",

@@ -115,6 +115,31 @@ out:
     return status;
 }
 
+sc_status sc_files_make_directories(const char *path)
+{
+    char part[PATH_MAX];
+    if (strlen(path) >= sizeof part)
+        return SC_FAIL(SC_INVALID, "the path of a directory is longer than %zu bytes", sizeof part - 1);
+    strcpy(part, path);
+    for (char *p = part + 1; part[0]; p++) {
+        const char kept = *p;
+        if (kept != '/' && kept != '\0')
+            continue;
+        *p = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST) {
+            const int error = errno;
+            return SC_FAIL(sc_files_status(error), "cannot make the directory %s: %s", part, strerror(error));
+        }
+        if (kept == '\0')
+            break;
+        *p = kept;
+    }
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return SC_FAIL(SC_INVALID, "%s is not a directory", path);
+    return SC_OK;
+}
+
 sc_status sc_files_sync_directory(const char *dir)
 {
     int fd = sc_disk_get()->open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);

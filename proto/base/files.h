@@ -37,6 +37,11 @@ void sc_new_file_close(sc_new_file *self);
  * directory), SC_UNAVAILABLE. */
 sc_status sc_files_replace(const char *path, const void *bytes, size_t n_bytes);
 
+/* Makes the directory `path`, and those above it, where they are not there. Errors, naming the path: SC_PERMISSION_DENIED,
+ * SC_RESOURCE_EXHAUSTED (disk full), SC_INVALID (something else is there, or the path is too long), SC_NOT_FOUND (where none can
+ * be made, as in /proc), SC_UNAVAILABLE. */
+sc_status sc_files_make_directories(const char *path);
+
 /* What was made, renamed or removed in a directory is on the disk only with the directory itself. */
 sc_status sc_files_sync_directory(const char *dir);
 

@@ -54,4 +54,4 @@ done
 expect 1 stagecoach train config.yaml --run-dir /proc/x
 says err 'cannot make the directory /proc/x' 'choose another place with --run-dir'
 expect 1 stagecoach train config.yaml --run-dir text.txt
-says err 'text.txt is not a directory; choose one with --run-dir'
+says err 'text.txt is not a directory; choose another place with --run-dir'
