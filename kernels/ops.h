@@ -160,6 +160,12 @@ typedef struct sc_ops {
     sc_status (*binary_cross_entropy)(sc_stream *s, float *loss, float *dlogits, const float *logits,
                                       const int32_t *targets, size_t n, float scale);
 
+    /* *out (device, double) = how many of N targets >= 0 are right (N may be 0): the first of the largest of the row's V logits is the
+     * target's. A NaN where the order depends on it makes the row wrong. */
+    sc_status (*count_correct)(sc_stream *s, double *out, const float *logits, const int32_t *targets, int N, int V);
+    /* The same for n logits by themselves: right is a logit > 0, a probability above a half, for 1, and any other for 0. */
+    sc_status (*count_correct_binary)(sc_stream *s, double *out, const float *logits, const int32_t *targets, size_t n);
+
     /* --- sums and optimizers ----------------------------------------------------------------------------------------
      * *out (device, double) = sum of x[i] in double: fixed blocks, fixed order. And the sum of squares. */
     sc_status (*sum)(sc_stream *s, double *out, const float *x, size_t n);

@@ -17,6 +17,7 @@ void sc_executor_event_destroy(sc_executor_event **self_p)
         sc_part_unref(&self->parts[i]);
     free(self->message);
     free(self->loss_sums);
+    free(self->n_correct);
     free(self->ordinals);
     free(self->sum_squares);
     free(self);

@@ -89,6 +89,8 @@ typedef struct sc_executor_event {
     bool voted;             /* run: the plan trained, and an ApplyStep must follow */
     double *loss_sums;      /* run, with the last stage: sc_model_n_losses per micro-batch */
     int n_loss_sums;
+    uint64_t *
+        n_correct; /* run of a forward-only plan, with the last stage: [n_loss_sums], as sc_stage_take_correct; else NULL */
     int *ordinals; /* run: [n_norms], as sc_stage_norms */
     double *sum_squares;
     int n_norms;

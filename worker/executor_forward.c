@@ -84,7 +84,7 @@ static sc_status append_logits(const sc_walk *w, sc_stage *stage, int m)
     return sc_stage_take_logits(stage, m, (float *)sc_buffer_data(logits) + before / sizeof(float));
 }
 
-/* What the last stage makes of a micro-batch: losses, or rows of logits. */
+/* What the last stage makes of a micro-batch: losses and, where nothing is learned from them, what is right; or rows of logits. */
 static sc_status take_result(const sc_walk *w, int v, int m)
 {
     sc_stage *stage = sc_walk_stage(w, v);
@@ -92,7 +92,9 @@ static sc_status take_result(const sc_walk *w, int v, int m)
     const sc_model *model = &w->assignment->model;
     if (!w->step->want_logits) {
         uint64_t n_targets;
-        return sc_stage_take_loss(stage, m, &w->done->loss_sums[m * sc_model_n_losses(model)], &n_targets);
+        int first = m * sc_model_n_losses(model);
+        SC_TRY(sc_stage_take_loss(stage, m, w->done->loss_sums + first, &n_targets));
+        return w->done->n_correct ? sc_stage_take_correct(stage, m, w->done->n_correct + first) : SC_OK;
     }
     if (sc_model_predicts_words(model))
         return append_logits(w, stage, m);

@@ -179,7 +179,9 @@ static sc_status prepare_results(const sc_walk *w)
     }
     int n_losses = w->plan->n_microbatches * sc_model_n_losses(&assignment->model);
     w->done->loss_sums = calloc((size_t)n_losses, sizeof(double));
-    if (!w->done->loss_sums)
+    if (w->plan->mode == SC_PLAN_FORWARD)
+        w->done->n_correct = calloc((size_t)n_losses, sizeof(uint64_t));
+    if (!w->done->loss_sums || (w->plan->mode == SC_PLAN_FORWARD && !w->done->n_correct))
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %d losses", n_losses);
     w->done->n_loss_sums = n_losses;
     return SC_OK;

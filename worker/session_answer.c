@@ -85,6 +85,8 @@ static void answer_run_step(sc_session *self, const sc_pending *pending, const s
     reply.step = done->step;
     reply.n_loss_sums = (size_t)done->n_loss_sums;
     reply.loss_sums = done->loss_sums;
+    reply.n_n_correct = done->n_correct ? reply.n_loss_sums : 0;
+    reply.n_correct = done->n_correct;
     reply.n_norms = n;
     reply.norms = pointers;
     reply.times = &times;

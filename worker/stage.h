@@ -101,6 +101,9 @@ sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, c
 sc_status sc_stage_take_activation(sc_stage *self, int microbatch, float *out);
 /* Last stage: sums of the micro-batch's losses (not yet divided), sc_model_n_losses of them, and how many targets counted. */
 sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sums, uint64_t *n_targets);
+/* Last stage, forward-only with targets: how many of those that counted the logits have right, for each of the losses: the
+ * largest of a target's logits is its own, or, with multi_label, the label's probability is on its side of a half. */
+sc_status sc_stage_take_correct(sc_stage *self, int microbatch, uint64_t *n_correct);
 /* Last stage, forward-only: logits, (B, sc_model_n_logits (T)), of a micro-batch without targets; a head for masked words also
  * gives (n, V), those of the n positions whose targets count. How many there are (0: not to be taken), and they. */
 uint64_t sc_stage_n_logits(const sc_stage *self, int microbatch);

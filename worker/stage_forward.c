@@ -261,6 +261,37 @@ uint64_t sc_stage_n_logits(const sc_stage *self, int microbatch)
     return (uint64_t)set->B * sc_model_n_logits(model, set->T);
 }
 
+sc_status sc_stage_take_correct(sc_stage *self, int microbatch, uint64_t *n_correct)
+{
+    sc_stage_set *set = NULL;
+    SC_TRY(get_head(self, microbatch, true, "counting what is right", &set));
+    if (set->step.train)
+        return SC_FAIL(SC_FAILED_PRECONDITION,
+                       "counting what is right: micro-batch %d trains, and its logits have become gradients",
+                       microbatch);
+    const sc_stage_options *o = &self->options;
+    const sc_model *model = &o->model;
+    int head = o->slice.n_blocks - 1, n_losses = sc_model_n_losses(model);
+    const sc_block_functions *functions = self->blocks[head].functions;
+    const float *logits = sc_stage_saved_slot(self, set, head, functions->logits);
+    const int32_t *targets = sc_stage_saved_slot(self, set, head, functions->targets);
+    double *device_sums = self->areas.sums + self->n_params, sums[SC_MAX_LOSSES];
+    int n = functions->loss == SC_SLOT_WORDS_LOSS ? (int)set->n_targets : set->B * sc_model_n_targets(model, set->T);
+    if (model->multi_label)
+        SC_TRY(o->ops->count_correct_binary(o->stream, device_sums, logits, targets, (size_t)n));
+    else
+        SC_TRY(o->ops->count_correct(o->stream, device_sums, logits, targets, n, sc_model_targets_below(model)));
+    if (n_losses > 1)
+        SC_TRY(o->ops->count_correct(o->stream, device_sums + 1,
+                                     sc_stage_saved_slot(self, set, head, SC_SLOT_NEXT_LOGITS),
+                                     sc_stage_saved_slot(self, set, head, SC_SLOT_NEXT_TARGETS), set->B, 2));
+    SC_TRY(o->ops->copy_out(o->stream, sums, device_sums, (size_t)n_losses * sizeof *sums));
+    SC_TRY(o->ops->stream_sync(o->stream));
+    for (int i = 0; i < n_losses; i++)
+        n_correct[i] = (uint64_t)sums[i];
+    return SC_OK;
+}
+
 sc_status sc_stage_take_logits(sc_stage *self, int microbatch, float *out)
 {
     sc_stage_set *set = NULL;

@@ -131,6 +131,7 @@ void sc_cluster_destroy(sc_cluster **self_p)
     sc_node_destroy(&self->node, LINGER_MS);
     for (int i = 0; i < SC_CLUSTER_MAX_IN_FLIGHT; i++) {
         free(self->results[i].loss_sums);
+        free(self->results[i].n_correct);
         free(self->results[i].norm_squares);
         free(self->results[i].times);
         sc_buffer_unref(&self->results[i].logits);

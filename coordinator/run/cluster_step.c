@@ -40,21 +40,23 @@ static void on_assigned(void *context, int rank, const sc_result *result)
 /* Room for the answers that this assignment's steps can give. */
 static sc_status size_results(sc_cluster *self, const sc_assignment *a)
 {
-    int most = 0;
+    int most = 0, n_losses = sc_model_n_losses(&a->model);
     for (int i = 0; i < a->n_plans; i++)
         most = a->plans[i]->n_microbatches > most ? a->plans[i]->n_microbatches : most;
     for (int i = 0; i < SC_CLUSTER_MAX_IN_FLIGHT; i++) {
         sc_step_result *r = &self->results[i];
         free(r->loss_sums);
+        free(r->n_correct);
         free(r->norm_squares);
         free(r->times);
         sc_buffer_unref(&r->logits);
         *r = (sc_step_result){
-            .loss_sums = calloc((size_t)(most * sc_model_n_losses(&a->model)), sizeof *r->loss_sums),
+            .loss_sums = calloc((size_t)(most * n_losses), sizeof *r->loss_sums),
+            .n_correct = calloc((size_t)(most * n_losses), sizeof *r->n_correct),
             .norm_squares = calloc((size_t)sc_model_n_params(&a->model), sizeof *r->norm_squares),
             .times = calloc((size_t)self->n_ranks, sizeof *r->times),
         };
-        if (!r->loss_sums || !r->norm_squares || !r->times)
+        if (!r->loss_sums || !r->n_correct || !r->norm_squares || !r->times)
             return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the results of a step");
     }
     return SC_OK;
@@ -324,9 +326,14 @@ static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__R
     if (rank == last) {
         if (reply->n_loss_sums > (size_t)r->n_losses)
             return SC_FAIL(SC_INVALID, "worker %d sent %zu losses for %d", rank, reply->n_loss_sums, r->n_losses);
+        if (reply->n_n_correct != 0 && reply->n_n_correct != reply->n_loss_sums)
+            return SC_FAIL(SC_INVALID, "worker %d sent %zu counts of what is right for %zu losses", rank,
+                           reply->n_n_correct, reply->n_loss_sums);
         r->n_losses = (int)reply->n_loss_sums;
-        for (int m = 0; m < r->n_losses; m++)
+        for (int m = 0; m < r->n_losses; m++) {
             r->loss_sums[m] = reply->loss_sums[m];
+            r->n_correct[m] = reply->n_n_correct ? reply->n_correct[m] : 0;
+        }
         if (payload)
             r->logits = sc_buffer_ref(payload);
     }

@@ -56,6 +56,38 @@ sc_status sc_cpu_binary_cross_entropy(sc_stream *s, float *loss, float *dlogits,
     return sc_ops_reference.binary_cross_entropy(s, loss, dlogits, logits, targets, n, scale);
 }
 
+static void count_rows(void *context, int task, int thread)
+{
+    (void)thread;
+    loss_job *j = context;
+    int first = task * j->rows_per_task, end = first + j->rows_per_task < j->N ? first + j->rows_per_task : j->N;
+    int correct = 0;
+    for (int n = first; n < end; n++)
+        correct +=
+            j->targets[n] >= 0 && j->s->loops->is_largest(j->logits + (size_t)n * (size_t)j->V, j->targets[n], j->V);
+    j->s->blocks[task] = correct;
+}
+
+sc_status sc_cpu_count_correct(sc_stream *s, double *out, const float *logits, const int32_t *targets, int N, int V)
+{
+    *out = 0;
+    if (N == 0)
+        return SC_OK;
+    int rows = sc_cpu_rows_per_task(N, (size_t)V), least = (N + SC_CPU_BLOCKS - 1) / SC_CPU_BLOCKS;
+    loss_job j = {
+        .s = s, .logits = logits, .targets = targets, .N = N, .V = V, .rows_per_task = rows < least ? least : rows};
+    int n_tasks = (N + j.rows_per_task - 1) / j.rows_per_task;
+    sc_pool_run(s->pool, n_tasks, count_rows, &j);
+    for (int i = 0; i < n_tasks; i++)
+        *out += s->blocks[i];
+    return SC_OK;
+}
+
+sc_status sc_cpu_count_correct_binary(sc_stream *s, double *out, const float *logits, const int32_t *targets, size_t n)
+{
+    return sc_ops_reference.count_correct_binary(s, out, logits, targets, n);
+}
+
 /* --- over all elements ----------------------------------------------------------------------------------------------------
  * The blocks depend on n alone; sums are combined in block order. */
 

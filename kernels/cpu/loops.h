@@ -56,6 +56,8 @@ typedef struct sc_loops {
 
     /* One row; target >= 0. dx may be NULL or x. */
     void (*cross_entropy)(float *loss, float *dx, const float *x, int target, int V, float scale);
+    /* One row; target >= 0: whether it is the first of the largest. */
+    bool (*is_largest)(const float *x, int target, int V);
     double (*sum)(const float *x, size_t n);
     double (*sum_squares)(const float *x, size_t n);
     void (*adamw)(float *w, float *m, float *v, const float *grad, size_t n, const sc_adamw_factors *f);

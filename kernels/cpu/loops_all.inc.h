@@ -16,6 +16,7 @@ const sc_loops SC_LOOPS = {
     .dropout_add = dropout_add,
     .dropout = dropout,
     .cross_entropy = cross_entropy,
+    .is_largest = is_largest,
     .sum = sum,
     .sum_squares = sum_squares,
     .adamw = adamw,

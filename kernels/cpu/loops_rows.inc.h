@@ -130,6 +130,18 @@ static void cross_entropy(float *loss, float *dx, const float *x, int target, in
     dx[target] = (float)((e_target / sum - 1) * (double)scale);
 }
 
+static bool is_largest(const float *x, int target, int V)
+{
+    size_t at = (size_t)target, n = (size_t)V;
+    float most = x[at];
+    int larger = 0;
+    for (size_t i = 0; i < at; i++)
+        larger += !(x[i] < most);
+    for (size_t i = at + 1; i < n; i++)
+        larger += !(x[i] <= most);
+    return larger == 0;
+}
+
 /* Sums in double: four vectors of lanes, lane by lane, then in order. */
 static double sum(const float *x, size_t n)
 {

@@ -57,6 +57,10 @@ sc_status sc_reference_cross_entropy(sc_stream *s, float *loss, float *dlogits, 
                                      const int32_t *targets, int N, int V, float scale);
 sc_status sc_reference_binary_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
                                             const int32_t *targets, size_t n, float scale);
+sc_status sc_reference_count_correct(sc_stream *s, double *out, const float *logits, const int32_t *targets, int N,
+                                     int V);
+sc_status sc_reference_count_correct_binary(sc_stream *s, double *out, const float *logits, const int32_t *targets,
+                                            size_t n);
 sc_status sc_reference_sum(sc_stream *s, double *out, const float *x, size_t n);
 sc_status sc_reference_sum_squares(sc_stream *s, double *out, const float *x, size_t n);
 sc_status sc_reference_adamw(sc_stream *s, float *w, float *m, float *v, const float *grad, size_t n,

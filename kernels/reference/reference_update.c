@@ -42,6 +42,33 @@ sc_status sc_reference_binary_cross_entropy(sc_stream *s, float *loss, float *dl
     return SC_OK;
 }
 
+sc_status sc_reference_count_correct(sc_stream *s, double *out, const float *logits, const int32_t *targets, int N,
+                                     int V)
+{
+    (void)s;
+    int correct = 0;
+    for (int n = 0; n < N; n++) {
+        const float *x = logits + (size_t)n * (size_t)V;
+        bool is = targets[n] >= 0;
+        for (int v = 0; is && v < V; v++)
+            is = v == targets[n] || (v < targets[n] ? x[v] < x[targets[n]] : x[v] <= x[targets[n]]);
+        correct += is;
+    }
+    *out = correct;
+    return SC_OK;
+}
+
+sc_status sc_reference_count_correct_binary(sc_stream *s, double *out, const float *logits, const int32_t *targets,
+                                            size_t n)
+{
+    (void)s;
+    size_t correct = 0;
+    for (size_t i = 0; i < n; i++)
+        correct += targets[i] >= 0 && (logits[i] > 0) == (targets[i] == 1);
+    *out = (double)correct;
+    return SC_OK;
+}
+
 sc_status sc_reference_sum(sc_stream *s, double *out, const float *x, size_t n)
 {
     (void)s;

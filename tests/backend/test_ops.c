@@ -375,6 +375,55 @@ static void cross_entropy_survives_extremes(void **state)
         }
 }
 
+static void correct_targets_are_counted(void **state)
+{
+    (void)state;
+    static const int shapes[][2] = {
+        {1, 1}, {3, 2}, {1500, 9}, {37, 257}, {3, 5000}}; /* more rows than a sum has blocks */
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        int N = shapes[i][0], V = shapes[i][1], right = 0;
+        size_t n = (size_t)N, row = (size_t)V;
+        float *logits = random_floats(n * row, 1, 4);
+        int32_t *targets = random_tokens(n, 2, V);
+        for (size_t k = 0; k < n; k++) {
+            float *x = logits + k * row, most = -INFINITY;
+            for (size_t v = 0; v < row; v++)
+                most = fmaxf(most, x[v]);
+            if (k % 3 == 0)
+                x[targets[k]] = most + 1;
+            else if (k % 3 == 1)
+                x[targets[k]] = most - 1, x[(targets[k] + 1) % V] = most;
+            else
+                targets[k] = -1;
+            right += k % 3 == 0 || (k % 3 == 1 && V == 1);
+        }
+        for
+            EACH(c)
+            {
+                double got = -1;
+                OK(contexts[c].ops->count_correct(contexts[c].stream, &got, logits, targets, N, V));
+                assert_true(got == right);
+            }
+        free(logits), free(targets);
+    }
+    /* Of equals the first; a NaN is nobody's largest; nothing is no error. */
+    const float odd[4][3] = {{2, 2, 1}, {2, 2, 1}, {NAN, 1, 2}, {1, NAN, 2}};
+    const int32_t targets[4] = {0, 1, 2, 1};
+    const float logits[6] = {3, -3, 0, 1e-9f, 5, NAN};
+    const int32_t binary[6] = {1, 0, 0, 1, -1, 1};
+    for
+        EACH(c)
+        {
+            double got = -1;
+            OK(contexts[c].ops->count_correct(contexts[c].stream, &got, odd[0], targets, 4, 3));
+            assert_true(got == 1);
+            OK(contexts[c].ops->count_correct(contexts[c].stream, &got, odd[0], targets, 0, 3));
+            assert_true(got == 0);
+            OK(contexts[c].ops->count_correct_binary(contexts[c].stream, &got, logits, binary, 6));
+            assert_true(got == 4);
+        }
+}
+
 static void binary_cross_entropy(void **state)
 {
     (void)state;
@@ -562,6 +611,7 @@ int main(void)
         cmocka_unit_test(dropout_drops_its_share),
         cmocka_unit_test(cross_entropy),
         cmocka_unit_test(cross_entropy_survives_extremes),
+        cmocka_unit_test(correct_targets_are_counted),
         cmocka_unit_test(binary_cross_entropy),
         cmocka_unit_test(a_row_of_a_product_depends_on_itself_alone),
         cmocka_unit_test(sums),

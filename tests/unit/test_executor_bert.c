@@ -8,6 +8,8 @@
 
 #include "tests/unit/executor_fixture.h"
 
+#include <math.h>
+
 #define KIND(name) STAGECOACH__V1__TENSOR_KIND__##name
 
 enum { M = FIXTURE_M, STEPS = 3, MAX_ORDINALS = 80, LABELS = 3, EMBEDDING = FIXTURE_VOCAB * 16 };
@@ -268,6 +270,50 @@ static void logits_of_masked_words_are_those_asked_for(void **state)
     cluster_destroy(&pipeline);
 }
 
+/* --- what is right ------------------------------------------------------------------------------------------------- */
+
+static void evaluate(int S, uint64_t *n_correct, double *losses)
+{
+    cluster pipeline;
+    open_bert(&pipeline, S, SC_TASK_PRETRAINING, false);
+    for (int m = 0; m < M; m++) {
+        feed_inputs(&pipeline, 1, m);
+        feed_lengths(&pipeline, 1, m);
+        feed_targets(&pipeline, 1, m);
+    }
+    for (int w = 0; w < S; w++)
+        run(&pipeline, w, &(sc_run_step){.step = 1, .plan = FIXTURE_FORWARD});
+    for (int w = 0; w < S; w++) {
+        sc_executor_event *done = next_done(&pipeline, w);
+        if (done->status != SC_OK)
+            fail_msg("%s", done->message);
+        assert_true((done->n_correct != NULL) == (w == S - 1));
+        if (done->n_correct) {
+            memcpy(n_correct, done->n_correct, M * SC_MAX_LOSSES * sizeof *n_correct);
+            memcpy(losses, done->loss_sums, M * SC_MAX_LOSSES * sizeof *losses);
+        }
+        sc_executor_event_destroy(&done);
+    }
+    cluster_destroy(&pipeline);
+}
+
+/* Of two answers the right one has more than half the probability: a loss below log 2. */
+static void what_is_right_comes_with_the_losses(void **state)
+{
+    (void)state;
+    double losses[M * SC_MAX_LOSSES];
+    uint64_t one[M * SC_MAX_LOSSES], three[M * SC_MAX_LOSSES];
+    evaluate(1, one, losses);
+    evaluate(3, three, losses);
+    assert_memory_equal(one, three, sizeof one);
+    for (int m = 0; m < M; m++) {
+        assert_true(one[2 * m] <= (uint64_t)(shapes[m].B * shapes[m].T));
+        assert_true(one[2 * m + 1] <= (uint64_t)shapes[m].B);
+        if (shapes[m].B == 1)
+            assert_int_equal(one[2 * m + 1], losses[2 * m + 1] < log(2));
+    }
+}
+
 /* --- refusals ------------------------------------------------------------------------------------------------------ */
 
 static void expect_refusal(cluster *self, const sc_run_step *step, const char *word)
@@ -340,6 +386,7 @@ int main(void)
         cmocka_unit_test(every_cut_gives_the_same_bits),
         cmocka_unit_test(logits_have_their_places),
         cmocka_unit_test(logits_of_masked_words_are_those_asked_for),
+        cmocka_unit_test(what_is_right_comes_with_the_losses),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(only_a_bert_takes_more_than_tokens),
     };

@@ -130,6 +130,95 @@ static void a_sentence_has_the_same_logits_alone_and_in_company(void **state)
     sc_ops_cpu.stream_destroy(&stream);
 }
 
+/* --- what is right ------------------------------------------------------------------------------------------------- */
+
+/* Every other target that counts becomes what the logits say, the others something else. Returns how many are right. */
+static uint64_t choose_targets(const sc_model *model, const float *logits, data *d)
+{
+    int below = sc_model_targets_below(model), n = sc_model_n_targets(model, T);
+    uint64_t right = 0, counted = 0;
+    for (int i = 0; i < B * n; i++) {
+        if (d->targets[i] < 0)
+            continue;
+        const float *x = logits + (size_t)i * (size_t)(model->multi_label ? 1 : below);
+        int32_t says = 0;
+        for (int v = 1; v < below && !model->multi_label; v++)
+            says = x[v] > x[says] ? v : says;
+        if (model->multi_label)
+            says = *x > 0;
+        bool is_right = counted++ % 2 == 0;
+        d->targets[i] = is_right ? says : (says + 1) % below;
+        right += is_right;
+    }
+    return right;
+}
+
+static void count(sc_stage *stage, const sc_model *model, const data *d, uint64_t *n_correct)
+{
+    put_rows(stage, d, 0, B, T);
+    CHECK(sc_stage_put_targets(stage, 0, d->targets, B, T));
+    if (sc_model_predicts_next(model))
+        CHECK(sc_stage_put_next(stage, 0, d->next, B, T));
+    CHECK(sc_stage_forward(stage, 0, 0, &(sc_stage_step){.train = false}));
+    CHECK(sc_stage_take_correct(stage, 0, n_correct));
+    sc_stage_finish(stage, 0);
+}
+
+static void right_targets_are_counted(void **state)
+{
+    (void)state;
+    static const struct {
+        sc_task task;
+        bool multi_label;
+    } heads[] = {{SC_TASK_PRETRAINING, false},
+                 {SC_TASK_MASKED_WORDS, false},
+                 {SC_TASK_CLASSIFICATION, false},
+                 {SC_TASK_CLASSIFICATION, true},
+                 {SC_TASK_TAGGING, false}};
+    sc_stream *stream = NULL;
+    CHECK(sc_ops_cpu.stream_new(0, 1, &stream));
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        sc_model model = model_for(heads[i].task, heads[i].multi_label);
+        data d = draw(&model);
+        sc_stage *stage = new_stage(&sc_ops_cpu, stream, &model, false);
+        float *logits = calloc(B * sc_model_n_logits(&model, T), sizeof *logits);
+        assert_non_null(logits);
+        put_rows(stage, &d, 0, B, T);
+        CHECK(sc_stage_forward(stage, 0, 0, &(sc_stage_step){.train = false}));
+        CHECK(sc_stage_take_logits(stage, 0, logits));
+        sc_stage_finish(stage, 0);
+        uint64_t right = choose_targets(&model, logits, &d), n_correct[SC_MAX_LOSSES], others[SC_MAX_LOSSES];
+        count(stage, &model, &d, n_correct);
+        assert_true(n_correct[0] == right && right > 0);
+        if (sc_model_predicts_next(&model)) { /* what is right of one answer is wrong of the other */
+            for (int b = 0; b < B; b++)
+                d.next[b] = !d.next[b];
+            count(stage, &model, &d, others);
+            assert_true(n_correct[1] + others[1] == B && others[0] == right);
+        }
+        free(logits);
+        sc_stage_destroy(&stage);
+    }
+    sc_ops_cpu.stream_destroy(&stream);
+}
+
+static void a_step_that_trains_counts_nothing(void **state)
+{
+    (void)state;
+    sc_model model = model_for(SC_TASK_TAGGING, false);
+    data d = draw(&model);
+    sc_stream *stream = NULL;
+    CHECK(sc_ops_cpu.stream_new(0, 1, &stream));
+    sc_stage *stage = new_stage(&sc_ops_cpu, stream, &model, true);
+    put_rows(stage, &d, 0, B, T);
+    CHECK(sc_stage_put_targets(stage, 0, d.targets, B, T));
+    CHECK(sc_stage_forward(stage, 0, 0, &(sc_stage_step){.train = true, .loss_scale = 1}));
+    uint64_t n_correct;
+    assert_int_equal(sc_stage_take_correct(stage, 0, &n_correct), SC_FAILED_PRECONDITION);
+    sc_stage_destroy(&stage);
+    sc_ops_cpu.stream_destroy(&stream);
+}
+
 /* --- slopes -------------------------------------------------------------------------------------------------------- */
 
 static double loss_of(sc_stage *stage, const sc_model *model, const data *d, bool finish)
@@ -283,6 +372,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sentence_has_the_same_logits_alone_and_in_company),
+        cmocka_unit_test(right_targets_are_counted),
+        cmocka_unit_test(a_step_that_trains_counts_nothing),
         cmocka_unit_test(gradients_are_slopes_under_dropout),
         cmocka_unit_test(nothing_masked_is_no_loss_and_no_gradient),
         cmocka_unit_test(what_a_stage_cannot_use_is_refused),
