@@ -12,7 +12,7 @@ run() {
   shift
   echo "== $preset"
   deploy/build.sh "$preset"
-  [ $# -eq 0 ] || ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
 }
 
 for preset in "${@:-release asan tsan fuzz cuda}"; do
@@ -22,7 +22,8 @@ for preset in "${@:-release asan tsan fuzz cuda}"; do
       asan)    run asan -L 'unit|sim|backend|e2e' -LE long ;; # see tests/e2e/CMakeLists.txt
       tsan)    run tsan -L 'unit|e2e' -LE 'long|serial' ;;
       fuzz)    run fuzz -L fuzz ;;
-      cuda)    run cuda ;; # no GPU is at hand: it must configure, compile and link
+      cuda)    echo "== cuda" # no GPU is at hand: the programs must compile and link
+               deploy/build.sh cuda stagecoach stagecoach-worker ;;
       *)       echo "deploy/test.sh: no preset is called $name" >&2; exit 2 ;;
     esac
   done
