@@ -278,6 +278,45 @@ static void forward_only_gives_the_losses_and_logits_of_training_stages(void **s
     }
 }
 
+/* --- padding ------------------------------------------------------------------------------------------------------- */
+
+/* Rows of several lengths as one padded micro-batch, or each as one of its own: attention looks back only, and what has no
+ * target has no gradient. Dropout is in, and is that of a row wherever it stands. */
+static void padding_behind_a_row_changes_nothing(void **state)
+{
+    (void)state;
+    enum { SHORT = 5 };
+    int32_t tokens[B * T], targets[B * T];
+    fill_ids(tokens, targets);
+    for (int t = SHORT; t < T; t++) {
+        tokens[t] = 0;
+        targets[t] = -1;
+    }
+    const chain_batch padded = {.B = B, .T = T, .tokens = tokens, .targets = targets};
+    const chain_batch alone[2] = {{.B = 1, .T = SHORT, .tokens = tokens, .targets = targets},
+                                  {.B = 1, .T = T, .first_row = 1, .tokens = tokens + T, .targets = targets + T}};
+    for (size_t k = 0; k < sizeof backends / sizeof *backends; k++) {
+        const sc_stage_step step = {.train = true, .seed = 5, .optimizer_step = 1, .loss_scale = 1.0f / (SHORT + T)};
+        double norms[2][64], losses[2][2], sum = 0;
+        for (int i = 0; i < 2; i++) {
+            chain pipeline;
+            chain_new(&pipeline, backends[k], &model, 2, (int[]){1, 3}, B, T, 2, 0, &sgd);
+            for (int s = 0; s < 2; s++)
+                CHECK(sc_stage_init(pipeline.stages[s], 3));
+            chain_run(&pipeline, CHAIN_1F1B, i ? alone : &padded, i + 1, &step, losses[i]);
+            chain_reduce_tied(&pipeline);
+            chain_norm(&pipeline, norms[i]);
+            chain_destroy(&pipeline);
+            sum += losses[i][0];
+        }
+        /* The same summands in double: what differs is the order of two additions. */
+        assert_true(fabs(losses[0][0] - (losses[1][0] + losses[1][1])) < 1e-12 * sum);
+        /* Gradients are sums in float32 over up to 16 positions, in another order. */
+        for (int i = 0; i < sc_model_n_params(&model); i++)
+            assert_true(fabs(norms[0][i] - norms[1][i]) <= 1e-5 * norms[0][i] + 1e-12);
+    }
+}
+
 /* --- state and reset ----------------------------------------------------------------------------------------------- */
 
 static void state_goes_by_name_and_bytes(void **state)
@@ -495,6 +534,7 @@ int main(void)
         cmocka_unit_test(lack_of_memory_is_an_error),
         cmocka_unit_test(a_fresh_model_knows_nothing_and_then_learns_by_heart),
         cmocka_unit_test(forward_only_gives_the_losses_and_logits_of_training_stages),
+        cmocka_unit_test(padding_behind_a_row_changes_nothing),
         cmocka_unit_test(state_goes_by_name_and_bytes),
         cmocka_unit_test(reset_forgets_a_broken_step),
         cmocka_unit_test(bad_options_are_refused),
