@@ -7,9 +7,9 @@
 set -euo pipefail
 
 packages=(gcc g++ make cmake pkg-config libc6-dev libczmq-dev libzmq3-dev libprotobuf-c-dev protobuf-c-compiler
-          libdnnl-dev libjansson-dev libfyaml-dev libmicrohttpd-dev libxxhash-dev libpcre2-dev libutf8proc-dev)
+          libdnnl-dev libjansson-dev libfyaml-dev libgnutls28-dev libmicrohttpd-dev libxxhash-dev libpcre2-dev libutf8proc-dev)
 if [ "${1:-}" = --tests ]; then
-  packages+=(libcmocka-dev clang libclang-rt-14-dev curl jq procps iproute2 faketime prometheus python3 python3-yaml binutils)
+  packages+=(libcmocka-dev clang libclang-rt-14-dev curl jq procps iproute2 faketime prometheus python3 python3-yaml binutils openssl)
 elif [ "${1:-}" = --packages ]; then
   packages+=(dpkg-dev file)
 fi

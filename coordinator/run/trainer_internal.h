@@ -16,6 +16,7 @@
 #include "coordinator/run/trainer.h"
 #include "coordinator/run/weights.h"
 #include "coordinator/status/http_server.h"
+#include "coordinator/status/kubeflow.h"
 #include "coordinator/status/tensorboard.h"
 
 enum { SC_PLAN_OF_STEPS, SC_PLAN_OF_EVALUATIONS, SC_N_PLANS };
@@ -95,6 +96,7 @@ typedef struct sc_trainer {
     sc_trainer_counts counts[SC_MAX_STAGES]; /* by rank */
 
     sc_tensorboard *tensorboard; /* NULL: nobody wants it */
+    sc_kubeflow *kubeflow;       /* NULL: this is no pod of a TrainJob */
     sc_board *board;             /* NULL: nobody looks on */
     sc_http_server *http;
     sc_board_worker *shown;    /* [SC_BOARD_WORKERS], put together here */
@@ -141,7 +143,8 @@ sc_status sc_trainer_send_step(sc_trainer *self, int64_t step, uint64_t sequence
 
 /* ---- trainer_status.c ---- */
 
-/* Starts the status server and the writer of TensorBoard's files, as the config wants them. Errors: as sc_http_server_start,
+/* Starts the status server and the writer of TensorBoard's files, as the config wants them, and reports to Kubeflow, where the
+ * environment asks for them. Errors: as sc_http_server_start,
  * where the config names an address; as sc_tensorboard_open. */
 sc_status sc_trainer_open_status(sc_trainer *self);
 /* Those who watch get the last news. */

@@ -60,7 +60,6 @@ static sc_status start_server(sc_trainer *t, const char *token)
     const sc_status status = sc_http_server_start(automatic ? SC_STATUS_DEFAULT : listen, t->board, token, &t->http);
     if (status != SC_OK && automatic) { /* a run is not less for want of a page that nobody asked for */
         SC_WARN("the run goes on without a status page: %s", sc_status_message());
-        sc_board_destroy(&t->board);
         return SC_OK;
     }
     SC_TRY(status);
@@ -72,10 +71,6 @@ static sc_status start_server(sc_trainer *t, const char *token)
 static sc_status open_server(sc_trainer *t)
 {
     char *token = NULL;
-    unlink(sc_run_dir_path(t->dir, SC_RUN_DIR_URL)); /* of a coordinator that was killed */
-    if (strcmp(t->config->status.listen, "off") == 0)
-        return SC_OK;
-    SC_TRY(make_board(t));
     if (t->config->status.token_file)
         SC_TRY(sc_api_token_load(t->config->status.token_file, &token));
     const sc_status status = start_server(t, token);
@@ -88,15 +83,24 @@ static sc_status open_server(sc_trainer *t)
 sc_status sc_trainer_open_status(sc_trainer *t)
 {
     const char *tensorboard = t->config->log.tensorboard;
+    const bool serves = strcmp(t->config->status.listen, "off") != 0;
+    sc_kubeflow_options kubeflow;
+    const bool reports = sc_kubeflow_find(&kubeflow);
+    unlink(sc_run_dir_path(t->dir, SC_RUN_DIR_URL)); /* of a coordinator that was killed */
     sc_event_log_listen(t->events, on_event, t);
     if (tensorboard)
         SC_TRY(sc_tensorboard_open(tensorboard, (sc_clock){.now_ns = wall_ns}, &t->tensorboard));
-    return open_server(t);
+    if (serves || reports)
+        SC_TRY(make_board(t));
+    if (serves)
+        SC_TRY(open_server(t));
+    return reports ? sc_kubeflow_start(&kubeflow, t->board, &t->kubeflow) : SC_OK;
 }
 
 void sc_trainer_close_status(sc_trainer *t)
 {
     sc_tensorboard_close(&t->tensorboard);
+    sc_kubeflow_stop(&t->kubeflow);
     if (t->http)
         unlink(sc_run_dir_path(t->dir, SC_RUN_DIR_URL));
     sc_http_server_stop(&t->http);

@@ -27,6 +27,7 @@ enum {
     SC_BOARD_CHECKPOINTS = 32,            /* that are kept */
     SC_BOARD_BUCKETS = 16,                /* of the steps' lengths */
     SC_BOARD_LEVELS = 4,
+    SC_BOARD_SCORES = 16, /* of an evaluation */
 };
 
 typedef enum sc_board_state {
@@ -79,6 +80,12 @@ typedef enum sc_board_phase {
     SC_BOARD_N_PHASES
 } sc_board_phase;
 
+/* A number of the last evaluation: "loss", "perplexity", "f1". */
+typedef struct sc_board_score {
+    char name[48];
+    double value; /* NaN: was not finite */
+} sc_board_score;
+
 /* A copy of all but events and steps. */
 typedef struct sc_board_view {
     uint64_t revision, last_event;
@@ -93,6 +100,8 @@ typedef struct sc_board_view {
     int64_t step_tokens;
     int64_t eval_step; /* 0: none yet */
     double eval_loss;
+    int n_scores;
+    sc_board_score scores[SC_BOARD_SCORES]; /* the loss among them */
     uint64_t parameters, train_tokens, validation_tokens;
     int64_t vocab, batch_size, micro_batch_size, sequence_length, seed;
     uint64_t generation;

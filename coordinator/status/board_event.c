@@ -1,6 +1,7 @@
 /* What an event of the run changes on the board. */
 #include "coordinator/status/board_internal.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -173,10 +174,27 @@ static void run_finished(sc_board *self, const json_t *event)
     text(v->message, sizeof v->message, event, "message");
 }
 
+/* Every number that it has, besides the step, is a score. */
 static void eval(sc_board *self, const json_t *event)
 {
-    self->view.eval_step = integer(event, "step");
-    self->view.eval_loss = number(event, "loss");
+    sc_board_view *v = &self->view;
+    const char *key;
+    const json_t *value;
+    v->eval_step = integer(event, "step");
+    v->eval_loss = number(event, "loss");
+    v->n_scores = 0;
+    json_object_foreach((json_t *)(uintptr_t)event, key, value)
+    {
+        const bool is_score = (json_is_number(value) || json_is_null(value)) && strcmp(key, "step") != 0;
+        if (!is_score || v->n_scores == SC_BOARD_SCORES)
+            continue;
+        sc_board_score *score = &v->scores[v->n_scores++];
+        sc_board_copy_text(score->name, sizeof score->name, key);
+        for (char *c = score->name; *c; c++) /* it becomes a label of metrics */
+            if (!isalnum((unsigned char)*c) && !strchr("_-./@", *c))
+                *c = '_';
+        score->value = number(event, key);
+    }
 }
 
 void sc_board_apply_event(sc_board *self, const json_t *event)

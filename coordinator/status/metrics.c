@@ -60,6 +60,9 @@ static void write_run(FILE *out, const sc_board_view *v)
     single(out, "target_step", "gauge", "The last step of the run.", (double)v->steps);
     single(out, "loss", "gauge", "Training loss of the last step, nats for each target.", v->loss);
     single(out, "validation_loss", "gauge", "Loss of the last validation, nats for each target.", v->eval_loss);
+    head(out, "validation_score", "gauge", "Numbers of the last validation.");
+    for (int i = 0; i < v->n_scores; i++)
+        sample(out, "validation_score", "score", v->scores[i].name, v->scores[i].value);
     single(out, "grad_norm", "gauge", "Global norm of the last step's gradient, before clipping.", v->grad_norm);
     single(out, "learning_rate", "gauge", "Learning rate of the last step.", v->lr);
     single(out, "tokens_per_second", "gauge", "Training throughput over the last steps.",

@@ -31,7 +31,7 @@ double sc_views_bubble(const sc_board_view *view)
     return view->n_stages > 0 ? 1 - busy / view->n_stages : NAN;
 }
 
-static double eta_seconds(const sc_board_view *view)
+double sc_views_eta(const sc_board_view *view)
 {
     const bool over = view->state == SC_BOARD_FINISHED || view->state == SC_BOARD_FAILED;
     return over ? 0 : (double)(view->steps - view->step) * view->mean_step_seconds;
@@ -56,14 +56,21 @@ static json_t *totals_of(const sc_board_view *v)
                      count(v->checkpoints_complete), "checkpoints_failed", count(v->checkpoints_failed));
 }
 
-/* "2026-01-31T12:00:00Z" */
-static const char *time_text(double seconds, char out[32])
+const char *sc_views_time(double seconds, char out[32])
 {
     const time_t whole = (time_t)seconds;
     struct tm parts;
     gmtime_r(&whole, &parts);
     strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
     return out;
+}
+
+static json_t *validation_of(const sc_board_view *v)
+{
+    json_t *scores = json_object();
+    for (int i = 0; i < v->n_scores; i++)
+        json_object_set_new(scores, v->scores[i].name, number(v->scores[i].value));
+    return json_pack("{s:I, s:o, s:o}", "step", v->eval_step, "loss", number(v->eval_loss), "scores", scores);
 }
 
 json_t *sc_views_status(const sc_board_view *v)
@@ -74,14 +81,14 @@ json_t *sc_views_status(const sc_board_view *v)
         "s:i, "
         "s:i, s:s, s:o, s:o, s:o}",
         "version", v->version, "run", v->dir, "config", v->config, "state", sc_board_state_name(v->state), "message",
-        v->message, "schedule", v->schedule, "started", time_text(v->start_time, started), "uptime_seconds",
+        v->message, "schedule", v->schedule, "started", sc_views_time(v->start_time, started), "uptime_seconds",
         number(v->now - v->start_time), "first_step", v->first_step, "step", v->step, "steps", v->steps, "loss",
         number(v->loss), "grad_norm", number(v->grad_norm), "lr", number(v->lr), "step_seconds",
         number(v->step_seconds), "tokens_per_second", number((double)v->step_tokens / v->mean_step_seconds),
-        "eta_seconds", number(eta_seconds(v)), "bubble", number(sc_views_bubble(v)), "validation",
-        v->eval_step > 0 ? json_pack("{s:I, s:o}", "step", v->eval_step, "loss", number(v->eval_loss)) : json_null(),
-        "generation", count(v->generation), "stages", v->n_stages, "workers", v->n_workers, "workers_wanted", v->wanted,
-        "api", "v1", "last_event", count(v->last_event), "data", data_of(v), "totals", totals_of(v));
+        "eta_seconds", number(sc_views_eta(v)), "bubble", number(sc_views_bubble(v)), "validation",
+        v->eval_step > 0 ? validation_of(v) : json_null(), "generation", count(v->generation), "stages", v->n_stages,
+        "workers", v->n_workers, "workers_wanted", v->wanted, "api", "v1", "last_event", count(v->last_event), "data",
+        data_of(v), "totals", totals_of(v));
 }
 
 static json_t *worker_of(const sc_board_worker *w)

@@ -22,5 +22,9 @@ json_t *sc_views_problem(unsigned status, const char *title, const char *detail)
 /* A stage's share of the last step that it computed, and the share of all stages that they did not; NaN if it is not known. */
 double sc_views_busy(const sc_board_view *view, int stage);
 double sc_views_bubble(const sc_board_view *view);
+/* Seconds to the end; NaN if it is not known. */
+double sc_views_eta(const sc_board_view *view);
+/* Seconds since 1970 as "2026-01-31T12:00:00Z". Returns `out`. */
+const char *sc_views_time(double seconds, char out[32]);
 
 #endif

@@ -42,6 +42,7 @@ static const struct {
     {"oneapi", {"kernels/cpu/"}},
     {"omp", {"kernels/cpu/"}},
     {"microhttpd", {"coordinator/status/"}},
+    {"gnutls", {"coordinator/status/tls_stream"}},
     {"libfyaml", {"proto/base/config"}},
     {"pcre2", {"coordinator/data/"}},
     {"utf8proc", {"coordinator/data/"}},
