@@ -1,17 +1,17 @@
 /* stagecoach batches: the micro-batches that training will see, as text. */
 #include "coordinator/cli/cli.h"
 
-#include "coordinator/data/batches.h"
+#include "coordinator/data/feed.h"
 
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static const char help[] = "Usage: stagecoach batches CONFIG --steps N [OPTION]...\n"
                            "\n"
                            "Prints the micro-batches of the first N steps as token ids, one JSON object a line:\n"
                            "  {\"step\":1,\"microbatch\":0,\"tokens\":[[...],...],\"targets\":[[...],...]}\n"
+                           "and, of a bert, segments, lengths and next.\n"
                            "\n"
                            "  --steps N         how many steps\n"
                            "  --from S          the first of them; default 1\n"
@@ -76,38 +76,48 @@ static void print_rows(const char *name, const int32_t *ids, int B, int T)
     putchar(']');
 }
 
-/* Stops early when nobody reads any more; sc_cli_finish tells. */
-static sc_status print_batches(const sc_batches *batches, int64_t first_step, int64_t n_steps)
+static void print_batch(const sc_micro_batch *m, const sc_model *model)
 {
-    const size_t n = (size_t)batches->B * (size_t)batches->T;
-    int32_t *ids = calloc(2 * n, sizeof *ids);
-    if (!ids)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a micro-batch of %zu tokens", n);
-    sc_status status = SC_OK;
-    for (int64_t step = first_step; step < first_step + n_steps; step++)
-        for (int m = 0; m < batches->n_microbatches && !ferror(stdout); m++) {
-            SC_TRY_GOTO(status, sc_batches_get(batches, (uint64_t)(step - 1), m, ids, ids + n), out);
+    print_rows("tokens", m->tokens, m->B, m->T);
+    if (sc_model_takes_segments(model)) {
+        print_rows("segments", m->segments, m->B, m->T);
+        print_rows("lengths", m->lengths, 1, m->B);
+    }
+    print_rows("targets", m->targets, m->B, sc_model_n_targets(model, m->T));
+    if (sc_model_predicts_next(model))
+        print_rows("next", m->next, 1, m->B);
+}
+
+/* Stops early when nobody reads any more; sc_cli_finish tells. */
+static sc_status print_batches(sc_feed *feed, const sc_model *model, int64_t first_step, int64_t n_steps)
+{
+    for (int64_t step = first_step; step < first_step + n_steps; step++) {
+        const sc_feed_item item = {.split = SC_SPLIT_TRAIN, .index = (uint64_t)(step - 1)};
+        for (int m = 0; m < sc_feed_n_microbatches(feed, item) && !ferror(stdout); m++) {
+            const sc_micro_batch *batch;
+            SC_TRY(sc_feed_get(feed, item, m, &batch));
             printf("{\"step\":%" PRId64 ",\"microbatch\":%d", step, m);
-            print_rows("tokens", ids, batches->B, batches->T);
-            print_rows("targets", ids + n, batches->B, batches->T);
+            print_batch(batch, model);
             fputs("}\n", stdout);
         }
-out:
-    free(ids);
-    return status;
+    }
+    return SC_OK;
 }
 
 static sc_status run(const options *o)
 {
     sc_config *config = NULL;
-    sc_corpus *corpus = NULL;
+    sc_feed *feed = NULL;
+    sc_model model;
     sc_status status;
     SC_TRY_GOTO(status, sc_cli_config_load(o->config, &o->sets, &config), out);
-    SC_TRY_GOTO(status, sc_corpus_load(config, &corpus), out);
-    const sc_batches batches = sc_batches_of(config, corpus);
-    status = print_batches(&batches, o->first_step, o->n_steps);
+    SC_TRY_GOTO(status, sc_feed_open(config, &feed), out);
+    SC_TRY_GOTO(status,
+                sc_config_model(config, sc_tokenizer_vocab(sc_feed_tokenizer(feed)), sc_feed_n_labels(feed), &model),
+                out);
+    status = print_batches(feed, &model, o->first_step, o->n_steps);
 out:
-    sc_corpus_destroy(&corpus);
+    sc_feed_destroy(&feed);
     sc_config_destroy(&config);
     return status;
 }

@@ -2,7 +2,7 @@
  * forwards; from a config, the model's own blocks are cut, weighed and timed at stated rates. */
 #include "coordinator/cli/cli.h"
 
-#include "coordinator/data/corpus.h"
+#include "coordinator/data/feed.h"
 #include "coordinator/schedule/partition.h"
 #include "coordinator/schedule/schedule.h"
 
@@ -183,15 +183,17 @@ static sc_status look_at_sizes(prospect *self, const options *o, sc_schedule_kin
 static sc_status find_model(prospect *self)
 {
     const sc_config *config = self->config;
-    if (config->model.vocab > 0) {
+    const bool has_labels = config->model.task == SC_TASK_CLASSIFICATION || config->model.task == SC_TASK_TAGGING;
+    if (config->model.vocab > 0 && (!has_labels || config->model.labels > 0)) {
         self->vocab_source = "from model.vocab";
-        return sc_config_model(config, (int)config->model.vocab, &self->model);
+        return sc_config_model(config, (int)config->model.vocab, 0, &self->model);
     }
-    sc_corpus *corpus = NULL;
-    SC_TRY(sc_corpus_load(config, &corpus));
+    sc_feed *feed = NULL;
+    SC_TRY(sc_feed_open(config, &feed));
     self->vocab_source = "from the data";
-    sc_status status = sc_config_model(config, sc_tokenizer_vocab(sc_corpus_tokenizer(corpus)), &self->model);
-    sc_corpus_destroy(&corpus);
+    sc_status status =
+        sc_config_model(config, sc_tokenizer_vocab(sc_feed_tokenizer(feed)), sc_feed_n_labels(feed), &self->model);
+    sc_feed_destroy(&feed);
     return status;
 }
 

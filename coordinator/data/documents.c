@@ -1,5 +1,6 @@
 #include "coordinator/data/documents.h"
 
+#include "coordinator/data/data_format.h"
 #include "coordinator/data/utf8.h"
 
 #include <inttypes.h>
@@ -151,5 +152,32 @@ sc_status sc_documents_add(void *context, const sc_text *text, bool more, size_t
     }
     if (!more)
         self->documents->open = false;
+    return SC_OK;
+}
+
+static sc_status copy_document(const sc_documents *self, size_t document, sc_documents *out)
+{
+    const size_t end = document + 1 < self->n ? self->firsts[document + 1] : self->n_sentences;
+    for (size_t i = self->firsts[document]; i < end; i++) {
+        const size_t began = out->n_ids, from = self->sentences[i];
+        SC_TRY(put_ids(out, self->ids + from, self->sentences[i + 1] - from));
+        SC_TRY(end_sentence(out, began));
+    }
+    out->open = false;
+    return SC_OK;
+}
+
+sc_status sc_documents_split(sc_documents *self, uint64_t seed, double share, sc_documents *out)
+{
+    sc_documents rest = {0};
+    sc_status status = SC_OK;
+    for (size_t i = 0; i < self->n && status == SC_OK; i++)
+        status = copy_document(self, i, sc_data_split_takes(seed, self->n, share, i) ? out : &rest);
+    if (status != SC_OK) {
+        sc_documents_clear(&rest);
+        return status;
+    }
+    sc_documents_clear(self);
+    *self = rest;
     return SC_OK;
 }

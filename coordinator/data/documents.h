@@ -33,6 +33,10 @@ typedef struct sc_documents_reader {
  * sc_tokenizer_encode; SC_INVALID for a line of more than 64 MiB; SC_RESOURCE_EXHAUSTED. */
 sc_status sc_documents_add(void *self, const sc_text *text, bool more, size_t *used);
 
+/* Moves a share of the documents to `out`, which is empty, by seed (sc_data_split_takes); the order stays. Errors:
+ * SC_RESOURCE_EXHAUSTED. */
+sc_status sc_documents_split(sc_documents *self, uint64_t seed, double share, sc_documents *out);
+
 /* How many of n bytes, more than none, the first sentence has, with the white space behind it. */
 size_t sc_documents_first_sentence(const char *text, size_t n);
 

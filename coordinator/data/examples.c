@@ -105,6 +105,17 @@ void sc_examples_cut(int room, int *n_a, int *n_b)
     *longer = room - *shorter;
 }
 
+/* Rows that are shorter than they may be need less room. */
+static void fit(sc_examples *self)
+{
+    int longest = 1;
+    for (size_t i = 0; i < self->n; i++) {
+        const int n = sc_examples_length(self, 0, 0, i);
+        longest = n > longest ? n : longest;
+    }
+    self->longest = longest;
+}
+
 /* --- classification ---------------------------------------------------------------------------------------------------- */
 
 static sc_status add_text(sc_examples *self, const sc_labelled_texts *texts, size_t i, const sc_tokenizer *tokenizer)
@@ -142,6 +153,8 @@ sc_status sc_examples_of_texts(const sc_labelled_texts *texts, const sc_tokenize
         status = add_text(*out, texts, i, tokenizer);
     if (status != SC_OK)
         sc_examples_destroy(out);
+    else
+        fit(*out);
     return status;
 }
 
@@ -186,6 +199,8 @@ sc_status sc_examples_of_words(const sc_tagged_words *words, const sc_tokenizer 
             status = add_word(*out, words, words->sentences[s].first + w, w == 0, tokenizer);
     if (status != SC_OK)
         sc_examples_destroy(out);
+    else
+        fit(*out);
     return status;
 }
 

@@ -47,7 +47,7 @@ void sc_examples_destroy(sc_examples **self_p);
 
 sc_examples_kind sc_examples_kind_of(const sc_examples *self);
 size_t sc_examples_n(const sc_examples *self); /* rows */
-int sc_examples_longest(const sc_examples *self);
+int sc_examples_longest(const sc_examples *self); /* tokens of the longest row; of pre-training, what it may have */
 int32_t sc_examples_pad(const sc_examples *self); /* the id of [PAD], of items SC_ITEM_PADDING */
 
 /* What a row was made of: the text's or user's number; or the first of n words. Not for pre-training. */

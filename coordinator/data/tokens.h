@@ -32,4 +32,8 @@ typedef struct sc_tokens {
  * Errors: SC_DATA_LOSS (a file that has become shorter, an id beyond the vocabulary), SC_UNAVAILABLE (read error). */
 sc_status sc_tokens_read(const sc_tokens *self, uint64_t at, size_t n, int32_t *ids);
 
+/* A number that tells streams apart: of the length and the tokens, in a long stream (over 2^26) of those at both ends.
+ * Errors: as above; SC_RESOURCE_EXHAUSTED. */
+sc_status sc_tokens_hash(const sc_tokens *self, uint64_t *out);
+
 #endif

@@ -130,6 +130,7 @@ sc_status sc_cluster_replay(sc_cluster *self, int rank, int plan, const sc_decid
     request.plan = (uint32_t)plan;
     request.optimizer_step = step->step;
     request.n_targets = step->n_targets;
+    request.n_sequences = step->n_sequences;
     request.replay = true;
     SC_TRY(sc_cluster_call(self, rank, "RunStep", &request.base, NULL, NO_DEADLINE, on_settled, self));
     self->n_pending++;

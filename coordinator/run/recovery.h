@@ -56,7 +56,8 @@ bool sc_recovery_rearrange(const sc_recovery_crew *crew, bool may_grow, sc_place
 
 /* A step whose verdict was given: what it takes to run it again. */
 typedef struct sc_decided_step {
-    uint64_t step, sequence, n_targets;
+    uint64_t step, sequence;
+    uint64_t n_targets, n_sequences; /* n_sequences: of pre-training */
     float grad_scale, learning_rate;
 } sc_decided_step;
 

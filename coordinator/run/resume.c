@@ -1,46 +1,10 @@
 #include "coordinator/run/resume.h"
 
-#include "proto/base/checksums.h"
 #include "proto/base/shard.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    HASH_WHOLE = 1 << 26, /* tokens: 256 MiB as int32, a fraction of a second */
-    HASH_BLOCK = 1 << 16,
-};
-
-static sc_status hash_stretch(const sc_tokens *tokens, uint64_t first, uint64_t n, int32_t *block, uint64_t *hash)
-{
-    for (uint64_t at = first; at < first + n; at += HASH_BLOCK) {
-        size_t count = (size_t)(first + n - at < HASH_BLOCK ? first + n - at : HASH_BLOCK);
-        SC_TRY(sc_tokens_read(tokens, at, count, block));
-        uint64_t pair[2] = {*hash, sc_checksum64_of(block, count * sizeof *block)};
-        *hash = sc_checksum64_of(pair, sizeof pair);
-    }
-    return SC_OK;
-}
-
-sc_status sc_resume_hash_data(const sc_tokens *tokens, uint64_t *out)
-{
-    int32_t *block = malloc(HASH_BLOCK * sizeof *block);
-    if (!block)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to hash the training data");
-    uint64_t hash = tokens->n, half = HASH_WHOLE / 2;
-    sc_status status;
-    if (tokens->n <= HASH_WHOLE) {
-        status = hash_stretch(tokens, 0, tokens->n, block, &hash);
-    } else {
-        status = hash_stretch(tokens, 0, half, block, &hash);
-        if (status == SC_OK)
-            status = hash_stretch(tokens, tokens->n - half, half, block, &hash);
-    }
-    free(block);
-    *out = hash;
-    return status;
-}
 
 static sc_status check_value(const char *key, int64_t theirs, int64_t ours)
 {

@@ -2,7 +2,6 @@
 #ifndef SC_RESUME_H
 #define SC_RESUME_H
 
-#include "coordinator/data/tokens.h"
 #include "coordinator/run/checkpoint.h"
 #include "coordinator/run/cluster.h"
 
@@ -12,10 +11,6 @@ typedef struct sc_run_identity {
     uint64_t seed, data_hash;
     const sc_config *config;
 } sc_run_identity;
-
-/* A number that tells training streams apart: of the length and the tokens, in a long stream (over 2^26) of those at both
- * ends. Errors: of reading token files. */
-sc_status sc_resume_hash_data(const sc_tokens *tokens, uint64_t *out);
 
 /* Errors: SC_FAILED_PRECONDITION naming the key with the checkpoint's value and the config's. Pure. */
 sc_status sc_resume_check(const sc_manifest *manifest, const sc_run_identity *identity);

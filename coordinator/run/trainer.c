@@ -49,17 +49,36 @@ static void on_saved(void *context, const sc_saved *saved)
 
 /* --- preparation --------------------------------------------------------------------------------------------------- */
 
+int sc_trainer_plan_of_evaluation(const sc_trainer *t, int n_microbatches)
+{
+    for (int i = SC_PLAN_OF_STEPS + 1; i < t->n_plans; i++)
+        if (t->plans[i]->n_microbatches == n_microbatches)
+            return i;
+    return -1;
+}
+
 sc_status sc_trainer_make_plans(sc_trainer *t, int S)
 {
     bool tied = sc_model_tied_param(&t->model) >= 0;
     sc_schedule_kind kind = (sc_schedule_kind)t->config->pipeline.schedule;
-    int eval_M = t->batches.eval_microbatches > 0 ? t->batches.eval_microbatches : 1;
-    for (int i = 0; i < SC_N_PLANS; i++)
+    const int M = sc_feed_n_microbatches(t->feed, (sc_feed_item){.split = SC_SPLIT_TRAIN});
+    for (int i = 0; i < SC_MAX_PLANS; i++)
         sc_plan_destroy(&t->plans[i]);
-    SC_TRY(sc_schedule_make(kind, S, 1, t->M, SC_PLAN_TRAIN, tied, &t->plans[SC_PLAN_OF_STEPS]));
-    SC_TRY(sc_schedule_make(kind, S, 1, eval_M, SC_PLAN_FORWARD, tied, &t->plans[SC_PLAN_OF_EVALUATIONS]));
-    SC_TRY(sc_plan_validate(t->plans[SC_PLAN_OF_STEPS], tied));
-    return sc_plan_validate(t->plans[SC_PLAN_OF_EVALUATIONS], tied);
+    SC_TRY(sc_schedule_make(kind, S, 1, M, SC_PLAN_TRAIN, tied, &t->plans[SC_PLAN_OF_STEPS]));
+    t->n_plans = 1;
+    for (sc_data_split split = SC_SPLIT_TRAIN + 1; split < SC_N_SPLITS; split++) {
+        const uint64_t n = sc_feed_n_items(t->feed, split);
+        for (uint64_t i = 0; i<n; i += n> 1 ? n - 1 : 1) { /* the first round and the last */
+            const int size = sc_feed_n_microbatches(t->feed, (sc_feed_item){split, i});
+            if (sc_trainer_plan_of_evaluation(t, size) >= 0)
+                continue;
+            SC_TRY(sc_schedule_make(kind, S, 1, size, SC_PLAN_FORWARD, tied, &t->plans[t->n_plans]));
+            t->n_plans++;
+        }
+    }
+    for (int i = 0; i < t->n_plans; i++)
+        SC_TRY(sc_plan_validate(t->plans[i], tied));
+    return SC_OK;
 }
 
 static sc_status cut(void *context, int n_ranks, sc_slice *slices)
@@ -96,31 +115,26 @@ static sc_status open_lineage(sc_trainer *t)
 
 static sc_status prepare(sc_trainer *t)
 {
-    size_t ids = (size_t)t->B * (size_t)t->T;
     sc_slice slices[SC_MAX_STAGES];
-    t->tokens = calloc(ids, sizeof *t->tokens);
-    t->targets = calloc(ids, sizeof *t->targets);
-    if (!t->tokens || !t->targets)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a micro-batch of %zu tokens", ids);
-    SC_TRY(sc_corpus_load(t->config, &t->corpus));
-    t->batches = sc_batches_of(t->config, t->corpus);
-    SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_corpus_tokenizer(t->corpus)), &t->model));
-    if (t->model.task != SC_TASK_NEXT_TOKEN)
-        return SC_FAIL(SC_UNIMPLEMENTED, "%s: model.task: %s is not trained yet; allowed here: next_token, of gpt2",
-                       t->config->path, sc_config_word("model.task", (int)t->model.task));
+    SC_TRY(sc_feed_open(t->config, &t->feed));
+    t->B = sc_feed_most_rows(t->feed);
+    t->T = sc_feed_longest(t->feed);
+    SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_feed_tokenizer(t->feed)), sc_feed_n_labels(t->feed),
+                           &t->model));
     SC_TRY(sc_trainer_make_plans(t, t->S));
     SC_TRY(cut(t, t->S, slices)); /* more workers than blocks are told at once */
 
-    sc_tokens train = sc_corpus_train(t->corpus);
     t->identity = (sc_run_identity){.model = t->model, .seed = (uint64_t)t->config->run.seed, .config = t->config};
-    SC_TRY(sc_resume_hash_data(&train, &t->identity.data_hash));
+    SC_TRY(sc_feed_hash(t->feed, &t->identity.data_hash));
     const char *moved_to;
     SC_TRY(sc_run_dir_open(t->config, t->options->run_dir_mode, &t->dir, &moved_to));
     SC_TRY(sc_trainer_find_checkpoint(t));
     t->committed = t->saved;
     SC_TRY(open_lineage(t));
-    if (t->config->model.init && !t->checkpoint) /* before anybody waits for workers: what it lacks is told at once */
+    if (t->config->model.init && !t->checkpoint) { /* before anybody waits for workers: what it lacks is told at once */
         SC_TRY(sc_hf_weights_open(t->config->model.init, &t->model, &t->init));
+        sc_hf_weights_draw(t->init, t->identity.seed);
+    }
     SC_TRY(sc_run_dir_write_config(t->dir, t->config));
     SC_TRY(sc_event_log_open(sc_run_dir_path(t->dir, "events.jsonl"), &t->events));
     sc_progress_options progress = {
@@ -135,8 +149,8 @@ static sc_status prepare(sc_trainer *t)
         .workers = t->S,
         .vocab = t->model.vocab,
         .parameters = sc_model_n_elements(&t->model),
-        .train_tokens = sc_corpus_train(t->corpus).n,
-        .validation_tokens = sc_corpus_validation(t->corpus).n,
+        .train_tokens = sc_feed_n_tokens(t->feed, SC_SPLIT_TRAIN),
+        .validation_tokens = sc_feed_n_tokens(t->feed, SC_SPLIT_VALIDATION),
         .first_step = t->committed + 1,
     };
     sc_trainer_check_event(sc_event_log_run_started(t->events, &run));
@@ -196,7 +210,7 @@ static sc_status open_cluster(sc_trainer *t)
         .clock = t->clock,
         .cluster = t->cluster,
         .dir = sc_run_dir_root(t->dir),
-        .tokenizer = sc_corpus_tokenizer(t->corpus),
+        .tokenizer = sc_feed_tokenizer(t->feed),
         .shared = sc_run_dir_shared(t->dir),
         .token = sc_run_dir_token(t->dir),
         .keep = (int)t->config->checkpoint.keep,
@@ -281,14 +295,12 @@ static void clear(sc_trainer *t, sc_status status)
     sc_progress_destroy(&t->progress);
     sc_event_log_close(&t->events);
     sc_run_dir_close(&t->dir);
-    for (int i = 0; i < SC_N_PLANS; i++)
+    for (int i = 0; i < SC_MAX_PLANS; i++)
         sc_plan_destroy(&t->plans[i]);
     sc_hf_weights_close(&t->init);
     sc_manifest_clear(&t->manifest);
     free(t->checkpoint);
-    sc_corpus_destroy(&t->corpus);
-    free(t->tokens);
-    free(t->targets);
+    sc_feed_destroy(&t->feed);
     if (status != SC_OK)
         (void)SC_FAIL(status, "%s", message); /* what came in between may have left its own */
 }
@@ -300,9 +312,6 @@ sc_status sc_trainer_run(const sc_trainer_options *options)
         .config = options->config,
         .clock = sc_clock_system(),
         .S = (int)options->config->pipeline.workers,
-        .B = (int)options->config->train.micro_batch_size,
-        .T = sc_config_sequence_length(options->config),
-        .M = sc_config_n_microbatches(options->config),
         .next_sequence = 1,
     };
     t.start_ns = sc_clock_ns(&t.clock);

@@ -5,7 +5,7 @@
 #ifndef SC_TRAINER_INTERNAL_H
 #define SC_TRAINER_INTERNAL_H
 
-#include "coordinator/data/batches.h"
+#include "coordinator/data/feed.h"
 #include "coordinator/run/event_log.h"
 #include "coordinator/run/local_workers.h"
 #include "coordinator/run/progress.h"
@@ -14,12 +14,15 @@
 #include "coordinator/run/run_state.h"
 #include "coordinator/run/saver.h"
 #include "coordinator/run/trainer.h"
+#include "coordinator/run/verdict.h"
 #include "coordinator/run/weights.h"
 #include "coordinator/status/http_server.h"
 #include "coordinator/status/kubeflow.h"
 #include "coordinator/status/tensorboard.h"
 
-enum { SC_PLAN_OF_STEPS, SC_PLAN_OF_EVALUATIONS, SC_N_PLANS };
+/* The first plan is that of a step; the others run forward only, one for each number of micro-batches that a round of an
+ * evaluation has: those of a split and of its last round. */
+enum { SC_PLAN_OF_STEPS, SC_MAX_PLANS = 1 + 2 * (SC_N_SPLITS - 1) };
 
 enum { SC_TRAINER_SNAPSHOTS = 8 }; /* that are remembered until all ranks have answered: far more than are in flight */
 
@@ -47,11 +50,10 @@ typedef struct sc_trainer {
     const sc_trainer_options *options;
     const sc_config *config;
     sc_clock clock;
-    int S; /* ranks of the present assignment; those that are wanted before there is one */
-    int B, T, M;
+    int S;    /* ranks of the present assignment; those that are wanted before there is one */
+    int B, T; /* what no micro-batch exceeds */
 
-    sc_corpus *corpus;
-    sc_batches batches;
+    sc_feed *feed;
     sc_model model;
     sc_hf_weights *init; /* model.init, NULL: none */
     sc_run_dir *dir;
@@ -62,10 +64,10 @@ typedef struct sc_trainer {
     sc_saver *saver;
     sc_run_state *state; /* of `cluster`'s roster */
     uint64_t lineage;
-    sc_plan *plans[SC_N_PLANS]; /* for S ranks */
+    sc_plan *plans[SC_MAX_PLANS]; /* for S ranks */
+    int n_plans;
     sc_assignment assignment;
     uint64_t buddies[SC_MAX_STAGES];
-    int32_t *tokens, *targets;                  /* one micro-batch, (B,T) */
     sc_event_stage stage_events[SC_MAX_STAGES]; /* of the last step */
     double busy[SC_MAX_STAGES];
 
@@ -79,14 +81,15 @@ typedef struct sc_trainer {
     int64_t saved;          /* the last step whose checkpoint is complete */
     uint64_t next_sequence; /* of the items: never one that was used */
     sc_trainer_decision decision;
-    double eval_sum;           /* of the evaluation in progress: losses of its runs */
-    bool wants_point;          /* copies may have been lost: a new point is made after the next step */
-    bool finished;             /* all steps are done, or the run was stopped in order; the weights are kept */
-    bool stopped_waiting;      /* a stop was asked for while workers were missing */
-    int64_t attempts, best;    /* recoveries in a row without a step beyond `best` */
-    uint64_t waiting_since_ms; /* for workers to come; */
-    uint64_t remind_ms;        /* how long a run that has begun waits until it says so (again) */
-    uint64_t n_losses;         /* of members, spares too */
+    double eval_sums[SC_MAX_LOSSES]; /* of the evaluation in progress: losses of its rounds, */
+    sc_loss_counts eval_counts;      /* and what they are of */
+    bool wants_point;                /* copies may have been lost: a new point is made after the next step */
+    bool finished;                   /* all steps are done, or the run was stopped in order; the weights are kept */
+    bool stopped_waiting;            /* a stop was asked for while workers were missing */
+    int64_t attempts, best;          /* recoveries in a row without a step beyond `best` */
+    uint64_t waiting_since_ms;       /* for workers to come; */
+    uint64_t remind_ms;              /* how long a run that has begun waits until it says so (again) */
+    uint64_t n_losses;               /* of members, spares too */
 
     sc_run_snapshot snapshots[SC_TRAINER_SNAPSHOTS]; /* by number, in turn */
     uint64_t n_snapshots;
@@ -114,6 +117,8 @@ typedef struct sc_trainer {
 sc_status sc_trainer_find_checkpoint(sc_trainer *self);
 /* The plans for S ranks. */
 sc_status sc_trainer_make_plans(sc_trainer *self, int S);
+/* The plan of a round of so many micro-batches; -1: there is none. */
+int sc_trainer_plan_of_evaluation(const sc_trainer *self, int n_microbatches);
 
 /* ---- trainer_recovery.c ---- */
 
@@ -138,8 +143,8 @@ void sc_trainer_loaded(sc_trainer *self);
 sc_status sc_trainer_save_last(sc_trainer *self, bool in_any_case);
 /* Tells all ranks to make a snapshot of the decided step. */
 sc_status sc_trainer_snapshot(sc_trainer *self, bool as_point);
-/* Micro-batches of a training step, under this sequence, to those of the first and the last stage that want them. */
-sc_status sc_trainer_send_step(sc_trainer *self, int64_t step, uint64_t sequence, bool to_first, bool to_last);
+/* Micro-batches of a training step, under this sequence, to the stages that want them. */
+sc_status sc_trainer_send_step(sc_trainer *self, int64_t step, uint64_t sequence, const bool wanted[SC_MAX_STAGES]);
 
 /* ---- trainer_status.c ---- */
 

@@ -100,7 +100,7 @@ static sc_status assign(sc_trainer *t, const sc_run_order *order)
     t->assignment = (sc_assignment){
         .model = t->model,
         .plans = (const sc_plan *const *)t->plans,
-        .n_plans = SC_N_PLANS,
+        .n_plans = t->n_plans,
         .slices = sc_run_state_slices(t->state),
         .n_slices = S,
         .seed = t->identity.seed,
@@ -186,13 +186,14 @@ static sc_status apply_again(sc_trainer *t, const sc_rank_order *orders)
 static sc_status replay(sc_trainer *t, const sc_rank_order *orders, uint64_t point)
 {
     int n;
-    bool missing;
+    bool missing, wanted[SC_MAX_STAGES];
     const sc_decided_step *record = sc_run_state_record(t->state, &n);
-    bool first = orders[0] == SC_RANK_REPLAYS, last = orders[t->S - 1] == SC_RANK_REPLAYS;
+    for (int rank = 0; rank < t->S; rank++)
+        wanted[rank] = orders[rank] == SC_RANK_REPLAYS;
     for (int i = 0; i < n; i++) {
         if (record[i].step <= point)
             continue;
-        SC_TRY(sc_trainer_send_step(t, (int64_t)record[i].step, record[i].sequence, first, last));
+        SC_TRY(sc_trainer_send_step(t, (int64_t)record[i].step, record[i].sequence, wanted));
         for (int rank = 0; rank < t->S; rank++)
             if (orders[rank] == SC_RANK_REPLAYS)
                 SC_TRY(sc_cluster_replay(t->cluster, rank, SC_PLAN_OF_STEPS, &record[i]));
@@ -281,7 +282,7 @@ static sc_status train(sc_trainer *t)
     SC_TRY(sc_trainer_train(t, &done));
     if (!done)
         return SC_OK;
-    SC_TRY(sc_weights_save(t->cluster, &t->model, sc_corpus_tokenizer(t->corpus), NULL, t->committed,
+    SC_TRY(sc_weights_save(t->cluster, &t->model, sc_feed_tokenizer(t->feed), sc_feed_labels(t->feed), t->committed,
                            sc_run_dir_path(t->dir, "final")));
     t->finished = true;
     return SC_OK;

@@ -2,55 +2,83 @@
 #include "coordinator/run/lr_schedule.h"
 #include "coordinator/run/step_sequence.h"
 #include "coordinator/run/trainer_internal.h"
-#include "coordinator/run/verdict.h"
 #include "proto/base/log.h"
+
+#include <string.h>
 
 #define SC_LOG_SUBSYSTEM "trainer"
 
 /* --- steps --------------------------------------------------------------------------------------------------------- */
 
-static int n_microbatches(const sc_trainer *t, const sc_step_item *item)
+static sc_feed_item data_of(const sc_step_item *item)
 {
-    return item->eval ? t->batches.eval_microbatches : t->M;
+    if (item->eval)
+        return (sc_feed_item){.split = SC_SPLIT_VALIDATION, .index = (uint64_t)item->run};
+    return (sc_feed_item){.split = SC_SPLIT_TRAIN, .index = (uint64_t)item->step - 1};
 }
 
-static uint64_t n_targets(const sc_trainer *t, const sc_step_item *item)
+/* One micro-batch's part for one stage. */
+static sc_status send_microbatch(sc_trainer *t, uint64_t sequence, int m, int stage, const sc_micro_batch *data)
 {
-    return (uint64_t)n_microbatches(t, item) * (uint64_t)t->B * (uint64_t)t->T;
+    if (stage == 0)
+        SC_TRY(sc_cluster_send_tokens(t->cluster, sequence, m, data->tokens, data->B, data->T));
+    if (sc_model_takes_segments(&t->model))
+        SC_TRY(sc_cluster_send_lengths(t->cluster, sequence, m, stage, data->lengths, data->B));
+    if (sc_model_takes_segments(&t->model) && stage == 0)
+        SC_TRY(sc_cluster_send_segments(t->cluster, sequence, m, data->segments, data->B, data->T));
+    if (stage == t->S - 1)
+        SC_TRY(sc_cluster_send_targets(t->cluster, sequence, m, data->targets, data->B, data->T));
+    if (stage == t->S - 1 && sc_model_predicts_next(&t->model))
+        SC_TRY(sc_cluster_send_next(t->cluster, sequence, m, data->next, data->B));
+    return SC_OK;
 }
 
-/* Micro-batches of one item, to the first and the last stage. */
-static sc_status send_item(sc_trainer *t, const sc_step_item *item, bool to_first, bool to_last)
+/* Micro-batches of one item, to all stages that want them; NULL: to all. */
+static sc_status send_item(sc_trainer *t, const sc_step_item *item, const bool *wanted)
 {
-    for (int m = 0; (to_first || to_last) && m < n_microbatches(t, item); m++) {
-        if (item->eval)
-            SC_TRY(sc_batches_get_eval(&t->batches, item->run, m, t->tokens, t->targets));
-        else
-            SC_TRY(sc_batches_get(&t->batches, (uint64_t)item->step - 1, m, t->tokens, t->targets));
-        if (to_first)
-            SC_TRY(sc_cluster_send_tokens(t->cluster, item->sequence, m, t->tokens, t->B, t->T));
-        if (to_last)
-            SC_TRY(sc_cluster_send_targets(t->cluster, item->sequence, m, t->targets, t->B, t->T));
+    const sc_feed_item of = data_of(item);
+    for (int m = 0; m < sc_feed_n_microbatches(t->feed, of); m++) {
+        const sc_micro_batch *data;
+        SC_TRY(sc_feed_get(t->feed, of, m, &data));
+        for (int stage = 0; stage < t->S; stage++)
+            if (!wanted || wanted[stage])
+                SC_TRY(send_microbatch(t, item->sequence, m, stage, data));
     }
     return SC_OK;
 }
 
 static sc_status send_data(sc_trainer *t, const sc_step_item *item)
 {
-    return send_item(t, item, true, true);
+    return send_item(t, item, NULL);
 }
 
-sc_status sc_trainer_send_step(sc_trainer *t, int64_t step, uint64_t sequence, bool to_first, bool to_last)
+sc_status sc_trainer_send_step(sc_trainer *t, int64_t step, uint64_t sequence, const bool wanted[SC_MAX_STAGES])
 {
     const sc_step_item item = {.sequence = sequence, .step = step};
-    return send_item(t, &item, to_first, to_last);
+    return send_item(t, &item, wanted);
+}
+
+/* What the sums of an item's losses are of. */
+static sc_loss_counts counts_of(const sc_trainer *t, const sc_step_item *item, const sc_feed_size *size)
+{
+    return (sc_loss_counts){
+        .n_microbatches = sc_feed_n_microbatches(t->feed, data_of(item)),
+        .n_losses = sc_model_n_losses(&t->model),
+        .n = {size->n_targets, size->n_sequences},
+    };
 }
 
 static sc_status start_item(sc_trainer *t, const sc_step_item *item)
 {
+    sc_feed_size size;
+    SC_TRY(sc_feed_measure(t->feed, data_of(item), &size));
     t->next_sequence = item->sequence + 3; /* behind this one, and those whose micro-batches are on their way */
-    return sc_cluster_run(t->cluster, item->sequence, item->eval ? SC_PLAN_OF_EVALUATIONS : SC_PLAN_OF_STEPS,
-                          (uint64_t)item->step, n_targets(t, item), false);
+    const int plan = item->eval ? sc_trainer_plan_of_evaluation(t, sc_feed_n_microbatches(t->feed, data_of(item)))
+                                : SC_PLAN_OF_STEPS;
+    if (sc_model_predicts_next(&t->model))
+        return sc_cluster_run_pretraining(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets,
+                                          size.n_sequences);
+    return sc_cluster_run(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets, false);
 }
 
 /* What is said of the step that was decided last, when it is applied everywhere. */
@@ -212,20 +240,23 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
 {
     const sc_step_result *result;
     sc_verdict verdict;
+    sc_feed_size size;
     SC_TRY(sc_cluster_wait(t->cluster, item->sequence, &result));
-    SC_TRY(sc_verdict_make(result, t->M, n_targets(t, item), sc_model_n_params(&t->model), t->config->train.clip_norm,
-                           &verdict));
+    SC_TRY(sc_feed_measure(t->feed, data_of(item), &size));
+    const sc_loss_counts counts = counts_of(t, item, &size);
+    SC_TRY(sc_verdict_make(result, &counts, sc_model_n_params(&t->model), t->config->train.clip_norm, &verdict));
     take_times(t, result);
     double lr = sc_lr_at(t->config, item->step);
     const sc_decided_step decided = {
         .step = (uint64_t)item->step,
         .sequence = item->sequence,
-        .n_targets = n_targets(t, item),
+        .n_targets = size.n_targets,
+        .n_sequences = size.n_sequences,
         .grad_scale = verdict.grad_scale,
         .learning_rate = (float)lr,
     };
     sc_run_state_decide(t->state, &decided);
-    t->decision = (sc_trainer_decision){item->step, verdict.loss, verdict.grad_norm, lr, (int64_t)decided.n_targets};
+    t->decision = (sc_trainer_decision){item->step, verdict.loss, verdict.grad_norm, lr, (int64_t)size.n_tokens};
     SC_TRY(sc_cluster_apply(t->cluster, item->sequence, verdict.grad_scale, (float)lr));
     if (next) {
         SC_TRY(keep_state(t, item->step));
@@ -240,12 +271,22 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
 static sc_status finish_eval_run(sc_trainer *t, const sc_step_item *item)
 {
     const sc_step_result *result;
-    double loss;
+    double sums[SC_MAX_LOSSES];
+    sc_feed_size size;
     SC_TRY(sc_cluster_wait(t->cluster, item->sequence, &result));
-    SC_TRY(sc_verdict_loss(result, n_microbatches(t, item), n_targets(t, item), &loss));
-    t->eval_sum = item->run == 0 ? loss : t->eval_sum + loss;
-    if (item->run == t->batches.eval_runs - 1) {
-        loss = t->eval_sum / t->batches.eval_runs; /* the runs are of equal size */
+    SC_TRY(sc_feed_measure(t->feed, data_of(item), &size));
+    const sc_loss_counts counts = counts_of(t, item, &size);
+    SC_TRY(sc_verdict_sums(result, &counts, sums));
+    if (item->run == 0) {
+        memset(t->eval_sums, 0, sizeof t->eval_sums);
+        t->eval_counts = (sc_loss_counts){.n_losses = counts.n_losses};
+    }
+    for (int i = 0; i < counts.n_losses; i++) {
+        t->eval_sums[i] += sums[i];
+        t->eval_counts.n[i] += counts.n[i];
+    }
+    if ((uint64_t)item->run + 1 == sc_feed_n_items(t->feed, SC_SPLIT_VALIDATION)) {
+        const double loss = sc_verdict_loss(t->eval_sums, &t->eval_counts);
         sc_trainer_check_event(sc_event_log_eval(t->events, item->step, loss));
         sc_progress_eval(t->progress, item->step, loss);
         t->evaluated = item->step;
@@ -272,7 +313,7 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
         .first_step = t->committed + 1,
         .steps = t->config->train.steps,
         .eval_every = t->config->train.eval_every,
-        .eval_runs = t->batches.eval_runs,
+        .eval_runs = (int)sc_feed_n_items(t->feed, SC_SPLIT_VALIDATION),
         .evaluated_step = t->evaluated,
         .first_sequence = t->next_sequence,
     };

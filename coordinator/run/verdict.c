@@ -2,22 +2,33 @@
 
 #include <math.h>
 
-sc_status sc_verdict_loss(const sc_step_result *result, int n_microbatches, uint64_t n_targets, double *loss)
+sc_status sc_verdict_sums(const sc_step_result *result, const sc_loss_counts *counts, double sums[SC_MAX_LOSSES])
 {
-    if (result->n_losses != n_microbatches)
+    if (result->n_losses != counts->n_microbatches * counts->n_losses)
         return SC_FAIL(SC_INVALID, "the last stage sent %d losses for %d micro-batches", result->n_losses,
-                       n_microbatches);
-    double sum = 0;
-    for (int m = 0; m < n_microbatches; m++)
-        sum += result->loss_sums[m];
-    *loss = sum / (double)n_targets;
+                       counts->n_microbatches);
+    for (int i = 0; i < counts->n_losses; i++) {
+        sums[i] = 0;
+        for (int m = 0; m < counts->n_microbatches; m++)
+            sums[i] += result->loss_sums[m * counts->n_losses + i];
+    }
     return SC_OK;
 }
 
-sc_status sc_verdict_make(const sc_step_result *result, int n_microbatches, uint64_t n_targets, int n_params,
-                          double clip_norm, sc_verdict *out)
+double sc_verdict_loss(const double sums[SC_MAX_LOSSES], const sc_loss_counts *counts)
 {
-    SC_TRY(sc_verdict_loss(result, n_microbatches, n_targets, &out->loss));
+    double loss = 0;
+    for (int i = 0; i < counts->n_losses; i++)
+        loss += sums[i] / (double)counts->n[i];
+    return loss;
+}
+
+sc_status sc_verdict_make(const sc_step_result *result, const sc_loss_counts *counts, int n_params, double clip_norm,
+                          sc_verdict *out)
+{
+    double sums[SC_MAX_LOSSES];
+    SC_TRY(sc_verdict_sums(result, counts, sums));
+    out->loss = sc_verdict_loss(sums, counts);
     double squares = 0;
     for (int i = 0; i < n_params; i++) {
         if (isnan(result->norm_squares[i]) && isfinite(out->loss))

@@ -45,8 +45,16 @@ typedef struct sc_config {
         int n_train;
         char **validation; /* given apart: then validation_share must be 0 or absent */
         int n_validation;
+        char **test; /* for BERT's tasks, as the following to short_share */
+        int n_test;
+        double test_share;
+        int format;                                     /* "text", or the name of an sc_data_format */
+        char *text_column, *pair_column, *label_column; /* pair: "" for none */
+        int64_t word_column, tag_column;                /* from 1, or from -1 at the end */
+        bool split_sentences, whole_words;
+        double mask_share, short_share;
         char *tokenizer;         /* "char", "byte", or a path, made relative to the config file */
-        double validation_share; /* the tail of the token stream */
+        double validation_share; /* the tail of the token stream; of BERT's data some by seed */
     } data;
     struct {
         int64_t steps, batch_size, micro_batch_size;
@@ -122,9 +130,10 @@ void sc_config_print_help(FILE *out);
 /* "adamw" for the value of an enumerated key. */
 const char *sc_config_word(const char *key, int value);
 
-/* The model that the config describes, with `vocab` tokens from the tokenizer (config's own model.vocab wins if larger).
+/* The model that the config describes, with `vocab` tokens from the tokenizer (config's own model.vocab wins if larger) and, for
+ * classification and tagging, `labels` of the data (0: they are not known yet, and model.labels says).
  * Errors: SC_INVALID. */
-sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out);
+sc_status sc_config_model(const sc_config *self, int vocab, int labels, sc_model *out);
 /* With model.init, the keys of the shape (layers, heads, hidden, context, vocab, tied, norm_epsilon) that nobody gave are 0 until
  * this takes them from the directory's model; keys that were given must agree with it. Then checks again what depends on
  * them. Errors: SC_INVALID naming key and both values. */

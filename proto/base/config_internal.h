@@ -4,13 +4,13 @@
 
 #include "proto/base/config.h"
 
-enum { SC_CONFIG_N_KEYS = 66, SC_CONFIG_N_SECTIONS = 10 };
+enum { SC_CONFIG_N_KEYS = 78, SC_CONFIG_N_SECTIONS = 10 };
 
 typedef enum sc_key_type {
     SC_KEY_INT,          /* int64_t */
     SC_KEY_DOUBLE,       /* double */
     SC_KEY_BOOL,         /* bool */
-    SC_KEY_STRING,       /* char *, owned, not empty */
+    SC_KEY_STRING,       /* char *, owned, not empty unless the key says so */
     SC_KEY_PATH,         /* char *, owned; NULL for an empty one */
     SC_KEY_PATHS,        /* char **, owned, and an int that counts them */
     SC_KEY_WORD,         /* int, an enumeration's value */
@@ -34,6 +34,7 @@ typedef struct sc_config_key {
     } allowed;
     const char *fallback; /* the default as it would be written; NULL where the draft's finish decides */
     bool from_init;       /* with model.init and not given: 0, for sc_config_adopt to fill */
+    bool may_be_empty;    /* SC_KEY_STRING: "" is a value */
     bool is_private;      /* SC_KEY_PATH: where secrets lie; sc_config_print_json leaves it out */
     const char *help;
 } sc_config_key;

@@ -13,6 +13,7 @@ static const char *const tasks[] = {
     [SC_TASK_TAGGING] = "tagging",           NULL};
 static const char *const tyings[] = {NULL, [SC_UNTIED] = "false", [SC_TIED] = "true", NULL};
 static const char *const tokenizers[] = {"char", "byte", NULL};
+static const char *const formats[] = {"text", "text-label", "label-text", "csv", "jsonl", "conll", NULL};
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
 static const char *const lr_schedules[] = {
     [SC_LR_CONSTANT] = "constant", [SC_LR_LINEAR] = "linear", [SC_LR_COSINE] = "cosine", [SC_LR_WSD] = "wsd", NULL};
@@ -36,6 +37,12 @@ static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHED
     {                                                                                                                  \
         .path = name, .type = SC_KEY_STRING, .offset = offsetof(sc_config, field), .fallback = fallback_,              \
         .help = help_                                                                                                  \
+    }
+/* A text that may be empty. */
+#define TEXT(name, field, fallback_, help_)                                                                            \
+    {                                                                                                                  \
+        .path = name, .type = SC_KEY_STRING, .offset = offsetof(sc_config, field), .fallback = fallback_,              \
+        .may_be_empty = true, .help = help_                                                                            \
     }
 #define PATH(name, field, help_)                                                                                       \
     {                                                                                                                  \
@@ -119,13 +126,32 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     PATH("model.init", model.init,
          "directory of a model to start from, relative to the config file; it brings the shape along"),
 
-    PATHS("data.train", data.train, data.n_train, "text or token files, relative to the config file; required"),
+    PATHS("data.train", data.train, data.n_train, "text, token or table files, relative to the config file; required"),
     PATHS("data.validation", data.validation, data.n_validation, "files for validation, instead of a share"),
+    PATHS("data.test", data.test, data.n_test, "bert: files for a test at the end, instead of a share"),
     WORD_OR_PATH(
         "data.tokenizer", data.tokenizer, tokenizers, "char",
         "how text becomes tokens; the path is of a tokenizer's file or directory, relative to the config file"),
     NUMBER("data.validation_share", data.validation_share, "0.1", 0, false, 1, true,
-           "part of the training tokens, from their end, that is kept for validation (0 with data.validation)"),
+           "part of the training data that is kept for validation (0 with data.validation): of a token stream its end, "
+           "of texts, sentences and documents some by seed"),
+    NUMBER("data.test_share", data.test_share, "0.0", 0, false, 1, true, "bert: part kept for a test, by seed"),
+    WORD("data.format", data.format, formats, "text",
+         "classification: text-label, label-text (a tab between), csv, jsonl; "
+         "tagging: conll"),
+    STRING("data.text_column", data.text_column, "text", "csv, jsonl: column or field of the text"),
+    TEXT("data.pair_column", data.pair_column, "", "csv, jsonl: that of a second text; empty: there is none"),
+    STRING("data.label_column", data.label_column, "label", "csv, jsonl: that of the label"),
+    INT("data.word_column", data.word_column, "1", -1000, 1000,
+        "conll: column of the word, from 1, or from -1 at the end"),
+    INT("data.tag_column", data.tag_column, "-1", -1000, 1000, "conll: column of the tag"),
+    BOOL("data.split_sentences", data.split_sentences, "false",
+         "pre-training: a line is a paragraph, cut at sentence ends; false: a line is a sentence"),
+    NUMBER("data.mask_share", data.mask_share, "0.15", 0, true, 1, true,
+           "pre-training: part of a row's tokens to predict"),
+    BOOL("data.whole_words", data.whole_words, "false", "pre-training: all pieces of a word are masked, or none"),
+    NUMBER("data.short_share", data.short_share, "0.1", 0, false, 1, false,
+           "pre-training: part of the rows that are shorter"),
 
     INT("train.steps", train.steps, "500", 1, MOST_STEPS, "optimizer steps"),
     INT("train.batch_size", train.batch_size, "32", 1, MOST_SEQUENCES, "sequences in a step"),

@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
+sc_status sc_config_model(const sc_config *self, int vocab, int labels, sc_model *out)
 {
     if (self->model.vocab != 0 && self->model.vocab < vocab && self->model.init)
         return SC_FAIL(SC_INVALID,
@@ -17,6 +17,10 @@ sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
                        " is smaller than the tokenizer's vocabulary of %d; allowed: 0, or at "
                        "least %d",
                        self->path, self->model.vocab, vocab, vocab);
+    if (self->model.labels != 0 && labels != 0 && self->model.labels != labels)
+        return SC_FAIL(SC_INVALID,
+                       "%s: model.labels: is %" PRId64 ", but the data have %d labels; allowed: 0, or as many",
+                       self->path, self->model.labels, labels);
     sc_model model = {
         .family = (sc_family)self->model.family,
         .layers = (int)self->model.layers,
@@ -32,7 +36,7 @@ sc_status sc_config_model(const sc_config *self, int vocab, sc_model *out)
         model.task = (sc_task)self->model.task;
         model.intermediate = (int)self->model.intermediate;
         model.token_types = self->model.token_types != 0 ? (int)self->model.token_types : 2;
-        model.labels = (int)self->model.labels;
+        model.labels = self->model.labels != 0 ? (int)self->model.labels : labels;
         model.multi_label = self->model.multi_label;
     }
     SC_TRY(sc_model_check(&model));

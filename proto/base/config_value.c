@@ -233,7 +233,8 @@ sc_status sc_config_put(sc_config_draft *draft, int index, sc_place place, const
             return put_word_or_path(draft, key, place, scalar);
         break;
     default:
-        wrong = check_string(scalar);
+        if (scalar->text[0] || !key->may_be_empty)
+            wrong = check_string(scalar);
         if (!wrong)
             return put_string(key, draft, scalar);
         break;

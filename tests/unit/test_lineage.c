@@ -52,7 +52,7 @@ static uint64_t fingerprint(const char *set, uint64_t data_hash)
     sc_config *config;
     assert_int_equal(sc_config_parse(text, strlen(text), "x", &set, set ? 1 : 0, &config), SC_OK);
     sc_run_identity identity = {.seed = (uint64_t)config->run.seed, .data_hash = data_hash, .config = config};
-    assert_int_equal(sc_config_model(config, 65, &identity.model), SC_OK);
+    assert_int_equal(sc_config_model(config, 65, 0, &identity.model), SC_OK);
     uint64_t value = sc_lineage_fingerprint(&identity);
     sc_config_destroy(&config);
     return value;

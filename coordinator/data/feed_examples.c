@@ -1,0 +1,248 @@
+/* The feed of examples: rows of like length, each micro-batch padded to its own longest. */
+#include "coordinator/data/feed_internal.h"
+#include "coordinator/data/pretrain_examples.h"
+#include "proto/base/checksums.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    EPOCHS = 2, /* that are in order at once: a step that is run again may be of the epoch before */
+    NO_EPOCH = -1
+};
+
+typedef struct example_feed {
+    sc_feed base;
+    sc_tokenizer *tokenizer;
+    sc_dataset data;
+    sc_examples *examples[SC_N_SPLITS]; /* NULL: there is no such split */
+    uint64_t n_tokens[SC_N_SPLITS];
+    uint64_t seed, hash, steps; /* steps of an epoch */
+    int batch_size, B, M;
+    struct {
+        int64_t number; /* NO_EPOCH: none */
+        sc_example_batches batches;
+    } epochs[EPOCHS]; /* by number, in turn */
+    sc_example_batches rounds[SC_N_SPLITS];
+} example_feed;
+
+static example_feed *of(const sc_feed *self)
+{
+    return (example_feed *)self;
+}
+
+static bool is_pretraining(const example_feed *self)
+{
+    return self->data.task == SC_TASK_PRETRAINING || self->data.task == SC_TASK_MASKED_WORDS;
+}
+
+static void destroy(sc_feed *base)
+{
+    example_feed *self = of(base);
+    for (int i = 0; i < EPOCHS; i++)
+        sc_example_batches_clear(&self->epochs[i].batches);
+    for (int i = 0; i < SC_N_SPLITS; i++) {
+        sc_example_batches_clear(&self->rounds[i]);
+        sc_examples_destroy(&self->examples[i]);
+    }
+    sc_dataset_clear(&self->data);
+    sc_tokenizer_destroy(&self->tokenizer);
+}
+
+static const sc_tokenizer *tokenizer(const sc_feed *self)
+{
+    return of(self)->tokenizer;
+}
+
+/* --- items ------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t n_items(const sc_feed *base, sc_data_split split)
+{
+    const example_feed *self = of(base);
+    if (split == SC_SPLIT_TRAIN)
+        return self->steps;
+    const uint64_t M = (uint64_t)self->M;
+    return (self->rounds[split].n_steps + M - 1) / M; /* its steps are micro-batches */
+}
+
+static uint64_t n_tokens(const sc_feed *self, sc_data_split split)
+{
+    return of(self)->n_tokens[split];
+}
+
+static sc_status hash(const sc_feed *self, uint64_t *out)
+{
+    *out = of(self)->hash;
+    return SC_OK;
+}
+
+static int n_microbatches(const sc_feed *base, sc_feed_item item)
+{
+    const example_feed *self = of(base);
+    const uint64_t M = (uint64_t)self->M;
+    if (item.split == SC_SPLIT_TRAIN)
+        return self->M;
+    const uint64_t rest = self->rounds[item.split].n_steps - item.index * M;
+    return (int)(rest < M ? rest : M);
+}
+
+static sc_status find_epoch(example_feed *self, uint64_t number, const sc_example_batches **out)
+{
+    const size_t at = number % EPOCHS;
+    *out = &self->epochs[at].batches;
+    if (self->epochs[at].number == (int64_t)number)
+        return SC_OK;
+    self->epochs[at].number = NO_EPOCH;
+    sc_example_batches_clear(&self->epochs[at].batches);
+    SC_TRY(sc_example_batches_epoch(self->examples[SC_SPLIT_TRAIN], self->seed, (uint32_t)number, self->batch_size,
+                                    self->M, &self->epochs[at].batches));
+    self->epochs[at].number = (int64_t)number;
+    return SC_OK;
+}
+
+static sc_status get(sc_feed *base, sc_feed_item item, int microbatch)
+{
+    example_feed *self = of(base);
+    const sc_example_batches *batches = &self->rounds[item.split];
+    if (item.split == SC_SPLIT_TRAIN) {
+        SC_TRY(find_epoch(self, item.index / self->steps, &batches));
+        sc_example_batches_get(batches, item.index % self->steps, microbatch, &base->micro);
+    } else {
+        sc_example_batches_get(batches, item.index * (uint64_t)self->M + (uint64_t)microbatch, 0, &base->micro);
+    }
+    return SC_OK;
+}
+
+static uint64_t n_targets(const sc_feed *base)
+{
+    const sc_micro_batch *m = &base->micro;
+    const bool per_token = of(base)->data.task != SC_TASK_CLASSIFICATION;
+    const size_t n = (size_t)m->B * (per_token ? (size_t)m->T : 1);
+    uint64_t counted = 0;
+    for (size_t i = 0; i < n; i++)
+        counted += m->targets[i] != SC_NO_TARGET;
+    return counted;
+}
+
+static const sc_feed_kind kind = {
+    .destroy = destroy,
+    .tokenizer = tokenizer,
+    .n_items = n_items,
+    .n_tokens = n_tokens,
+    .hash = hash,
+    .n_microbatches = n_microbatches,
+    .get = get,
+    .n_targets = n_targets,
+};
+
+/* --- opening ----------------------------------------------------------------------------------------------------------- */
+
+static sc_status open_tokenizer(example_feed *self, const sc_config *config)
+{
+    const char *path = config->data.tokenizer;
+    if (strcmp(path, "byte") == 0 || strcmp(path, "char") == 0)
+        return SC_FAIL(SC_INVALID,
+                       "%s: data.tokenizer: %s makes no words; a bert needs the vocab.txt or the directory that its "
+                       "vocabulary is in",
+                       config->path, path);
+    const sc_status status = sc_tokenizer_open(path, &self->tokenizer);
+    return status == SC_OK ? SC_OK : SC_FAIL(status, "%s: data.tokenizer: %s", config->path, sc_status_message());
+}
+
+static sc_status make_examples(example_feed *self, const sc_config *config, sc_data_split split)
+{
+    const int longest = sc_config_sequence_length(config);
+    sc_pretrain_options pretraining = sc_pretrain_defaults(longest, self->seed);
+    pretraining.mask_share = config->data.mask_share;
+    pretraining.short_share = config->data.short_share;
+    pretraining.whole_words = config->data.whole_words;
+    if (sc_dataset_n(&self->data, split) == 0)
+        return SC_OK;
+    switch (self->data.task) {
+    case SC_TASK_CLASSIFICATION:
+        return sc_examples_of_texts(&self->data.texts[split], self->tokenizer, longest, &self->examples[split]);
+    case SC_TASK_TAGGING:
+        return sc_examples_of_words(&self->data.words[split], self->tokenizer, longest, &self->examples[split]);
+    default:
+        return sc_examples_of_documents(&self->data.documents[split], self->tokenizer, &pretraining,
+                                        &self->examples[split]);
+    }
+}
+
+/* Of training rows that never change. */
+static sc_status hash_rows(example_feed *self)
+{
+    const sc_examples *examples = self->examples[SC_SPLIT_TRAIN];
+    sc_micro_batch row;
+    SC_TRY(sc_micro_batch_init(&row, 1, sc_examples_longest(examples)));
+    for (size_t i = 0; i < sc_examples_n(examples); i++) {
+        const size_t n = (size_t)sc_examples_get(examples, 0, 0, i, row.tokens, row.segments, row.targets, row.next);
+        const size_t n_targets = self->data.task == SC_TASK_CLASSIFICATION ? 1 : n;
+        const uint64_t parts[] = {self->hash, sc_checksum64_of(row.tokens, n * sizeof *row.tokens),
+                                  sc_checksum64_of(row.targets, n_targets * sizeof *row.targets)};
+        self->hash = sc_checksum64_of(parts, sizeof parts);
+    }
+    sc_micro_batch_clear(&row);
+    return SC_OK;
+}
+
+/* Of documents, for what is drawn from them differs from epoch to epoch. */
+static void hash_documents(example_feed *self, const sc_config *config)
+{
+    const sc_documents *documents = &self->data.documents[SC_SPLIT_TRAIN];
+    const double shares[] = {config->data.mask_share, config->data.short_share, config->data.whole_words};
+    const uint64_t parts[] = {
+        self->hash, (uint64_t)sc_config_sequence_length(config), sc_checksum64_of(shares, sizeof shares),
+        sc_checksum64_of(documents->ids, documents->n_ids * sizeof *documents->ids),
+        sc_checksum64_of(documents->sentences, documents->n_sentences * sizeof *documents->sentences)};
+    self->hash = sc_checksum64_of(parts, sizeof parts);
+}
+
+static void count_tokens(example_feed *self, sc_data_split split)
+{
+    const sc_examples *examples = self->examples[split];
+    self->n_tokens[split] = self->data.documents[split].n_ids;
+    for (size_t i = 0; !is_pretraining(self) && examples && i < sc_examples_n(examples); i++)
+        self->n_tokens[split] += (uint64_t)sc_examples_length(examples, 0, 0, i);
+}
+
+static sc_status arrange(example_feed *self)
+{
+    int longest = 1;
+    self->steps = sc_example_batches_steps(sc_examples_n(self->examples[SC_SPLIT_TRAIN]), self->batch_size);
+    for (int i = 0; i < EPOCHS; i++)
+        self->epochs[i].number = NO_EPOCH;
+    for (int split = 0; split < SC_N_SPLITS; split++) {
+        const sc_examples *examples = self->examples[split];
+        if (examples && sc_examples_longest(examples) > longest)
+            longest = sc_examples_longest(examples);
+        if (examples && split != SC_SPLIT_TRAIN) /* what is drawn there is always that of epoch 0 */
+            SC_TRY(sc_example_batches_all(examples, self->seed, 0, self->B, &self->rounds[split]));
+        count_tokens(self, (sc_data_split)split);
+    }
+    return sc_micro_batch_init(&self->base.micro, self->B, longest);
+}
+
+sc_status sc_feed_open_examples(const sc_config *config, sc_feed **out)
+{
+    example_feed *self = calloc(1, sizeof *self);
+    if (!self)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the training data");
+    self->base.kind = &kind;
+    self->seed = (uint64_t)config->run.seed;
+    self->batch_size = (int)config->train.batch_size;
+    self->B = (int)config->train.micro_batch_size;
+    self->M = sc_config_n_microbatches(config);
+    *out = &self->base;
+    SC_TRY(open_tokenizer(self, config));
+    SC_TRY(sc_dataset_read(config, self->tokenizer, &self->data));
+    for (int split = 0; split < SC_N_SPLITS; split++)
+        SC_TRY(make_examples(self, config, (sc_data_split)split));
+    self->base.labels = self->data.labels.n > 0 ? &self->data.labels : NULL;
+    SC_TRY(sc_tokenizer_hash(self->tokenizer, &self->hash));
+    if (is_pretraining(self))
+        hash_documents(self, config);
+    else
+        SC_TRY(hash_rows(self));
+    return arrange(self);
+}
