@@ -253,7 +253,7 @@ static sc_status take_snapshot(sc_executor *self, sc_command *command)
 {
     int64_t step = command->n_parts > 0 ? (int64_t)command->parts[0]->key.optimizer_step : 0;
     if (self->voted && self->voted_epoch != command->epoch && self->optimizer_step == step + 1)
-        drop_vote(self); /* no verdict came, and the run is stopped rather than gone on with */
+        drop_vote(self); /* no verdict came: a loss did, and the step is run again behind the snapshot, or never */
     if (self->voted || (self->step_is_known && self->optimizer_step != step))
         return SC_FAIL(SC_FAILED_PRECONDITION,
                        "a snapshot after optimizer step %" PRId64 " is asked for; the stage is %s %" PRId64, step,

@@ -35,7 +35,8 @@ struct sc_run_state {
     int n_record;
     bool have_disk;
     uint64_t disk_step;
-    point point; /* in progress */
+    point point;      /* in progress */
+    bool wants_point; /* a recovery has left copies with one worker alone, which another loss would take */
     uint64_t newest_point;
 };
 
@@ -298,6 +299,7 @@ void sc_run_state_loaded(sc_run_state *self)
     cut_record(self, self->decided);
     self->newest_point = sc_recovery_newest_point(self->roster, self->settings.lineage, self->settings.n_blocks, 0);
     self->phase = SC_RUN_RUN;
+    self->wants_point = true;
     sc_recovery_choice_clear(&self->choice);
 }
 
@@ -336,7 +338,8 @@ void sc_run_state_unsaved(sc_run_state *self)
 
 bool sc_run_state_point_due(const sc_run_state *self, uint64_t step)
 {
-    return self->settings.peer_every > 0 && step % (uint64_t)self->settings.peer_every == 0 && self->point.step == 0 &&
+    return self->settings.peer_every > 0 && step > 0 &&
+           (self->wants_point || step % (uint64_t)self->settings.peer_every == 0) && self->point.step == 0 &&
            has_buddies(self);
 }
 
@@ -373,6 +376,7 @@ void sc_run_state_snapshot(sc_run_state *self, uint64_t saving, bool as_point, s
         out->log_from = self->record[0].sequence;
     if (as_point && self->point.step == 0 && has_buddies(self)) {
         self->point = (point){.step = self->decided};
+        self->wants_point = false;
         out->is_point = true;
     }
     forget_others(self, out);

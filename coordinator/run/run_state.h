@@ -116,7 +116,9 @@ typedef struct sc_run_snapshot {
     bool is_point; /* deposits are to follow, for each rank when its snapshot is made */
 } sc_run_snapshot;
 
-/* Whether a point is due at the end of this step, and the one before is complete or given up. */
+/* Whether a point is due at the end of this step, and the one before is complete or given up: at every peer_every steps, and
+ * as soon as stages were brought to a step, before others follow. Until that one is complete, what a replaced worker kept for
+ * its neighbour lies with the neighbour alone, and the loss of both would take all that the memories hold. */
 bool sc_run_state_point_due(const sc_run_state *self, uint64_t step);
 /* Begins a snapshot at `decided`; what the ranks are told to let go is not counted on any more. `saving`: the step of a
  * checkpoint that still reads its own, 0: none does. Every snapshot that can be a point is one. */

@@ -83,7 +83,6 @@ typedef struct sc_trainer {
     sc_trainer_decision decision;
     double eval_sums[SC_MAX_LOSSES]; /* of the evaluation in progress: losses of its rounds, */
     sc_loss_counts eval_counts;      /* and what they are of */
-    bool wants_point;                /* copies may have been lost: a new point is made after the next step */
     bool finished;                   /* all steps are done, or the run was stopped in order; the weights are kept */
     bool stopped_waiting;            /* a stop was asked for while workers were missing */
     int64_t attempts, best;          /* recoveries in a row without a step beyond `best` */

@@ -228,7 +228,6 @@ static sc_status load(sc_trainer *t)
     sc_trainer_phase_ended(t, &t->change.replay_seconds);
     sc_run_state_loaded(t->state);
     sc_trainer_loaded(t);
-    t->wants_point = t->config->recovery.peer_every > 0;
     if (!t->change.cause && choice.level == SC_LEVEL_MEMORY)
         sc_progress_note(t->progress, "going on after step %" PRId64 ", from the workers' memories", t->committed);
     sc_trainer_change_ended(t, &choice);

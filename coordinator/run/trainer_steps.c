@@ -212,13 +212,12 @@ static bool is_multiple(int64_t step, int64_t every)
  * worker's queue. */
 static sc_status keep_state(sc_trainer *t, int64_t step)
 {
-    bool point = t->wants_point || sc_run_state_point_due(t->state, (uint64_t)step), saving = false;
+    bool point = sc_run_state_point_due(t->state, (uint64_t)step), saving = false;
     if (is_multiple(step, t->config->checkpoint.every) || t->wants_save)
         SC_TRY(begin_save(t, step, spread_of_saves(t), &saving));
     t->wants_save = t->wants_save && !saving; /* one that was being written is of an older step */
     if (!point && !saving)
         return SC_OK;
-    t->wants_point = false;
     return sc_trainer_snapshot(t, t->config->recovery.peer_every > 0);
 }
 
@@ -325,6 +324,8 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
         return sc_trainer_save_last(t, false);
     t->commit_ns = sc_clock_ns(&t->clock);
     SC_TRY(send_data(t, &item));
+    if (sc_run_state_point_due(t->state, (uint64_t)t->committed))
+        SC_TRY(sc_trainer_snapshot(t, true));
     SC_TRY(start_item(t, &item));
     next = item;
     have_next = sc_step_sequence_next(&sequence, &next);

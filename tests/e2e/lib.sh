@@ -70,17 +70,46 @@ says() {
   done
 }
 
-# Waits until a line of a file (which need not be there yet) matches.
+# The lines of a file, and those that come; the file need not be there yet. It looks often: where its folder is not there
+# either, nothing tells it of changes.
+follow() { exec tail --pid=$$ -s 0.02 -n +1 -F "$1" 2>/dev/null; }
+
+# Waits until a line of a file matches.
 wait_for() {
   local file=$1 pattern=$2
-  timeout 120 grep -qm1 -E -- "$pattern" <(tail -n +1 -F "$file" 2>/dev/null) || fail "no line matching $pattern came in $file"
+  timeout 120 grep -qm1 -E -- "$pattern" < <(follow "$file") || fail "no line matching $pattern came in $file"
 }
 
 # wait_for_lines N FILE PATTERN: until so many lines match.
 wait_for_lines() {
   local n=$1 file=$2 pattern=$3
-  timeout 120 grep -m"$n" -E -- "$pattern" <(tail -n +1 -F "$file" 2>/dev/null) | [ "$(wc -l)" -eq "$n" ] ||
+  [ "$(timeout 120 grep -cm"$n" -E -- "$pattern" < <(follow "$file"))" -eq "$n" ] ||
     fail "no $n lines matching $pattern came in $file"
+}
+
+# steps_behind RUN N STEPS: waits for so many steps behind the run's Nth recovery, or behind a later one.
+steps_behind() {
+  local recoveries=0 steps=0 event
+  while read -rt 120 event; do
+    case $event in
+      *recovery*) recoveries=$((recoveries + 1)) steps=0 ;;
+      *) steps=$((steps + 1)) ;;
+    esac
+    [ $recoveries -lt "$2" ] || [ $steps -lt "$3" ] || return 0
+  done < <(follow "$1/events.jsonl" | grep --line-buffered -oE '"event":"(step|recovery)"')
+  fail "no $3 steps came behind recovery $2 of $1"
+}
+
+# Stops a process that leads a process group of its own: one that was started with setsid, or a local worker of `train`.
+# Where a process group has a stopped member, and the last process that tied the group to another one of its session ends,
+# the kernel hangs the whole group up (setpgid(2)): the test itself, its neighbours and ctest.
+freeze() {
+  local end=$((SECONDS + 10))
+  until [ "$(ps -o pgid= -p "$1")" -eq "$1" ]; do
+    [ $SECONDS -lt $end ] || fail "process $1 cannot be stopped: it shares the test's process group"
+    sleep 0.01
+  done
+  kill -STOP "$1"
 }
 
 # last_pid RUN RANK: the process that serves, or served last, under this rank.

@@ -12,7 +12,8 @@
  *     that was started again waits as long for all.
  *  8. The run grows again as soon as it may, and draining workers are replaced at a step's end.
  *  9. Nobody is lost without a reason: cuts that heal in time, slow steps, late and repeated messages cost time alone.
- * 10. When faults stop, the run comes to its end, in bounded time. */
+ * 10. When faults stop, the run comes to its end, in bounded time.
+ * 11. Behind a recovery no step is started before a point is, where all ranks have buddies. */
 #ifndef SC_SIM_CHECKS_H
 #define SC_SIM_CHECKS_H
 
@@ -52,7 +53,7 @@ static struct coordinator {
     int n_pending, n_votes, n_applied, n_made, n_losses;
     uint64_t gradients, applying;
     sc_kept_state kept[SIM_WORKERS];
-    bool wants_point;
+    bool loaded; /* and no step was started behind it */
     sc_run_snapshot snapshots[SNAPSHOTS];
     uint64_t n_snapshots, last_generation;
     bool expects;
@@ -345,6 +346,17 @@ static void check_snapshot(const sc_run_snapshot *s, bool as_point)
         c.point = s->step;
         c.n_deposited = 0;
     }
+}
+
+/* Invariant 11. */
+static void check_point_first(uint64_t step)
+{
+    bool have_buddies = true;
+    for (int rank = 0; rank < n_ranks(); rank++)
+        have_buddies = have_buddies && sc_run_state_buddy(c.run, rank) != 0;
+    must(!c.loaded || h.s.peer_every == 0 || step == 1 || !have_buddies || c.point == step - 1,
+         "step %ld is started, and the point behind the recovery is of step %ld", (long)step, (long)c.point);
+    c.loaded = false;
 }
 
 #endif

@@ -387,7 +387,7 @@ static bool load(void)
     h.committed = sc_run_state_committed(c.run);
     must(h.committed == choice.step, "loaded to step %ld, and %ld is committed", (long)choice.step, (long)h.committed);
     check_states(h.committed);
-    c.wants_point = h.s.peer_every > 0;
+    c.loaded = true;
     return true;
 }
 

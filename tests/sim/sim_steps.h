@@ -13,6 +13,7 @@ static bool is_multiple(uint64_t step, int64_t every)
 
 static void start_step(uint64_t step)
 {
+    check_point_first(step);
     c.sequence++;
     c.n_votes = 0;
     c.gradients = 0;
@@ -50,13 +51,12 @@ static void begin_save(uint64_t step)
 
 static void keep_state(uint64_t step)
 {
-    bool point = c.wants_point || sc_run_state_point_due(c.run, step);
+    bool point = sc_run_state_point_due(c.run, step);
     bool saving = is_multiple(step, h.s.save_every) && !c.save.is_active;
     if (saving)
         begin_save(step);
     if (!point && !saving)
         return;
-    c.wants_point = false;
     snapshot(h.s.peer_every > 0);
 }
 
@@ -179,8 +179,11 @@ static bool train(void)
     release_leavers(false);
     world.begun = true;
     uint64_t step = h.committed + 1;
-    if (step <= h.s.steps)
+    if (step <= h.s.steps) {
+        if (sc_run_state_point_due(c.run, h.committed))
+            snapshot(true);
         start_step(step);
+    }
     for (; step <= h.s.steps; step++) {
         bool may_grow = (is_multiple(step, h.s.peer_every) || is_multiple(step, h.s.save_every) ||
                          (h.s.peer_every == 0 && h.s.save_every == 0)) &&

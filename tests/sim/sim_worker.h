@@ -102,7 +102,7 @@ typedef struct sim_worker {
     bool is_known; /* of which step its state is */
     bool voted;
     uint64_t step; /* the voted one, else the last applied; 0: none since the state was written */
-    uint64_t voted_sequence;
+    uint64_t voted_sequence, voted_generation;
     uint64_t state[SIM_BLOCKS];
     uint64_t sent_generation, sent_sequence, sent_step; /* what its neighbours have of it */
     /* vault */
@@ -287,13 +287,18 @@ static void sim_worker_load(sim_worker *w, const sim_truth *truth, uint64_t step
     memcpy(w->state, &truth->state[step][w->slice.first_block], (size_t)w->slice.n_blocks * sizeof *w->state);
 }
 
+/* Of a step that was never decided, and is run again. */
+static void sim_worker_drop_vote(sim_worker *w)
+{
+    w->voted = false;
+    w->step--;
+    sim_log_drop_from(w, w->voted_sequence);
+}
+
 static const char *sim_worker_begin_step(sim_worker *w, uint64_t step, uint64_t sequence)
 {
-    if (w->voted) { /* a step that was never decided is run again */
-        w->voted = false;
-        w->step--;
-        sim_log_drop_from(w, w->voted_sequence);
-    }
+    if (w->voted)
+        sim_worker_drop_vote(w);
     if (w->step != 0 && w->step + 1 != step)
         return "RunStep of a step that does not follow";
     w->sent_generation = w->generation;
@@ -311,6 +316,7 @@ static uint64_t sim_worker_vote(sim_worker *w)
     w->voted = w->is_known = true;
     w->step = w->sent_step;
     w->voted_sequence = w->sent_sequence;
+    w->voted_generation = w->generation;
     sim_log_put(w, w->sent_sequence, w->sent_step);
     return gradients;
 }
@@ -336,6 +342,8 @@ static void sim_worker_let_go(sim_worker *w, uint64_t step, const uint64_t *keep
 
 static const char *sim_worker_snapshot(sim_worker *w, uint64_t step)
 {
+    if (w->voted && w->voted_generation != w->generation && w->step == step + 1)
+        sim_worker_drop_vote(w);
     if (w->voted || (w->is_known && w->step != step))
         return "Snapshot of another step than the stage's";
     w->step = step;

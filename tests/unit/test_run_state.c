@@ -251,11 +251,15 @@ static void a_spare_replaces_and_replays(void **state)
     open_run(3, 2);
     uint64_t a = join(NULL, 0), b = join(NULL, 0), c = join(NULL, 0);
     begin();
+    assert_false(sc_run_state_point_due(run, 0)); /* the start is nothing to keep */
     step(1);
+    assert_true(sc_run_state_point_due(run, 1)); /* the first as soon as there is one */
+    complete_point();
     assert_false(sc_run_state_point_due(run, 1));
     step(2);
     assert_true(sc_run_state_point_due(run, 2));
     complete_point();
+    assert_false(sc_run_state_point_due(run, 3));
     step(3);
     int n;
     assert_int_equal(sc_run_state_record(run, &n)->step, 3); /* steps before the point are not needed any more */
@@ -277,6 +281,17 @@ static void a_spare_replaces_and_replays(void **state)
     assert_int_equal(choice->holders[0].id, c); /* the buddy */
     sc_run_state_loaded(run);
     assert_int_equal(sc_run_state_committed(run), 3); /* no step is repeated by those that stayed */
+    assert_true(sc_run_state_point_due(run, 3));      /* the spare has no copy of its neighbour's part yet */
+    complete_point();
+    assert_false(sc_run_state_point_due(run, 3));
+    assert_true(lose(a)); /* so the neighbour can be lost as well, before another step */
+    join(NULL, 0);
+    next(SC_ORDER_ASSIGN);
+    assign((uint64_t[]){spare, c}, 2, 3);
+    next(SC_ORDER_LOAD);
+    assert_int_equal(sc_run_state_choice(run)->level, SC_LEVEL_REPLAY);
+    assert_int_equal(sc_run_state_choice(run)->point, 3);
+    sc_run_state_loaded(run);
     step(4);
 }
 
