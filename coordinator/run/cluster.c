@@ -60,8 +60,9 @@ static sc_status open_signals(sc_cluster *self)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGCHLD);
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
-        return SC_FAIL(SC_INTERNAL, "cannot block signals: %s", strerror(errno));
+    /* Whoever started this process may have ignored it, and then the kernel would reap workers unseen. */
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+        return SC_FAIL(SC_INTERNAL, "cannot set up signals: %s", strerror(errno));
     self->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (self->signal_fd < 0)
         return SC_FAIL(SC_INTERNAL, "cannot open a signalfd: %s", strerror(errno));

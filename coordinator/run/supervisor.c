@@ -19,7 +19,10 @@
 
 extern char **environ;
 
-enum { TAIL_BYTES = 400 };
+enum {
+    TAIL_BYTES = 400,
+    UNSEEN = -1, /* no state that waitpid gives */
+};
 
 typedef struct child {
     pid_t pid; /* 0: does not run */
@@ -171,12 +174,30 @@ static void describe_end(const sc_supervisor *self, int index, pid_t pid, int st
     char log[PATH_MAX], tail[TAIL_BYTES * 2], how[64];
     log_path(self, index, log, sizeof log);
     read_tail(log, tail, sizeof tail);
-    if (WIFSIGNALED(state))
+    if (state == UNSEEN)
+        snprintf(how, sizeof how, "ended, nobody saw how");
+    else if (WIFSIGNALED(state))
         snprintf(how, sizeof how, "was killed by signal %d (%s)", WTERMSIG(state), strsignal(WTERMSIG(state)));
     else
         snprintf(how, sizeof how, "exited with code %d", WEXITSTATUS(state));
     snprintf(report, report_bytes, "worker %d (pid %d) %s; %s%s (log: %s)", index, (int)pid, how,
              tail[0] ? "its log ends: " : "it logged nothing", tail, log);
+}
+
+/* Whether a child that runs has ended; it is reaped then, and its pid, which may be another process's from now on, forgotten.
+ * A child that is none (any more) has ended as well: with a state that nobody knows, UNSEEN. */
+static bool has_ended(child *c, int flags, int *state)
+{
+    pid_t pid;
+    do
+        pid = waitpid(c->pid, state, flags);
+    while (pid < 0 && errno == EINTR);
+    if (pid == 0)
+        return false;
+    if (pid < 0)
+        *state = UNSEEN;
+    c->pid = 0;
+    return true;
 }
 
 void sc_supervisor_reap(sc_supervisor *self, int *index, char *report, size_t report_bytes)
@@ -185,10 +206,9 @@ void sc_supervisor_reap(sc_supervisor *self, int *index, char *report, size_t re
     for (int i = 0; i < self->options.n_workers; i++) {
         int state;
         pid_t pid = self->children[i].pid;
-        if (pid == 0 || waitpid(pid, &state, WNOHANG) != pid)
+        if (pid == 0 || !has_ended(&self->children[i], WNOHANG, &state))
             continue;
-        self->children[i].pid = 0;
-        if (self->exit_expected && WIFEXITED(state) && WEXITSTATUS(state) == 0)
+        if (self->exit_expected && state != UNSEEN && WIFEXITED(state) && WEXITSTATUS(state) == 0)
             continue;
         *index = i;
         describe_end(self, i, pid, state, report, report_bytes);
@@ -209,12 +229,11 @@ pid_t sc_supervisor_pid(const sc_supervisor *self, int index)
 void sc_supervisor_kill(sc_supervisor *self, int index)
 {
     child *c = &self->children[index];
-    if (c->pid == 0)
+    int state;
+    if (c->pid == 0 || has_ended(c, WNOHANG, &state))
         return;
     kill(c->pid, SIGKILL);
-    while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
-    c->pid = 0;
+    has_ended(c, 0, &state);
 }
 
 int sc_supervisor_n_alive(const sc_supervisor *self)
@@ -225,10 +244,10 @@ int sc_supervisor_n_alive(const sc_supervisor *self)
     return n;
 }
 
-static void signal_all(const sc_supervisor *self, int number)
+static void signal_all(sc_supervisor *self, int number)
 {
-    for (int i = 0; i < self->options.n_workers; i++)
-        if (self->children[i].pid)
+    for (int i = 0, state; i < self->options.n_workers; i++)
+        if (self->children[i].pid && !has_ended(&self->children[i], WNOHANG, &state))
             kill(self->children[i].pid, number);
 }
 
@@ -240,9 +259,9 @@ static void wait_all(sc_supervisor *self, int wait_ms)
     sigaddset(&child_signal, SIGCHLD);
     uint64_t end = sc_clock_ms(&self->options.clock) + (uint64_t)wait_ms;
     for (;;) {
-        for (int i = 0; i < self->options.n_workers; i++)
-            if (self->children[i].pid && waitpid(self->children[i].pid, NULL, WNOHANG) == self->children[i].pid)
-                self->children[i].pid = 0;
+        for (int i = 0, state; i < self->options.n_workers; i++)
+            if (self->children[i].pid)
+                has_ended(&self->children[i], WNOHANG, &state);
         uint64_t now = sc_clock_ms(&self->options.clock);
         if (sc_supervisor_n_alive(self) == 0 || now >= end)
             return;

@@ -1,8 +1,11 @@
 /* The workers that `stagecoach train` starts on this machine: posix_spawn, their logs, their deaths, their end.
  *
- * Mental model. Each worker is a child process in a process group of its own (so the terminal's Ctrl-C reaches the
- * coordinator alone, which then ends them in order); its standard output and error go to LOG_DIR/worker-<i>.log. A child
- * asks the kernel to be ended when its parent dies (`--local-index`), so none outlives the run, whatever happens to it.
+ * Mental model. Each worker is a child process in a process group of its own: the terminal's Ctrl-C reaches the coordinator
+ * alone, which then ends them in order, and a worker that is stopped (SIGSTOP) when the coordinator dies is hung up alone (the
+ * kernel sends SIGHUP to the whole of a process group that is orphaned with a stopped member, setpgid(2)). Its standard output
+ * and error go to LOG_DIR/worker-<i>.log. A child asks the kernel to be ended when its parent dies (`--local-index`), so none
+ * outlives the run, whatever happens to it. A pid is forgotten in the moment it is reaped, and only pids of children that are
+ * not reaped are signalled: SIGCHLD must not be ignored, or the kernel reaps them (sc_cluster_new sees to it).
  * Thread: the coordinator's loop only. */
 #ifndef SC_SUPERVISOR_H
 #define SC_SUPERVISOR_H
@@ -28,7 +31,7 @@ typedef struct sc_supervisor_options {
 
 /* Starts nothing yet. Errors: SC_NOT_FOUND if the program stagecoach-worker is neither beside this one nor in PATH. */
 sc_status sc_supervisor_new(const sc_supervisor_options *options, sc_supervisor **out);
-/* Ends what still runs: SIGTERM, a grace of grace_ms, SIGKILL; reaps all. */
+/* Ends what still runs: SIGHUP (leave at once), a grace of grace_ms, SIGKILL; reaps all. */
 void sc_supervisor_destroy(sc_supervisor **self_p, int grace_ms);
 
 /* Starts worker `index`. Errors: SC_UNAVAILABLE. */

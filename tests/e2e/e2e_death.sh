@@ -7,8 +7,8 @@ pids_of() { # the workers that a run's event log names, as host:pid
   sed -n 's/.*"worker_joined".*"name":"[^":]*:\([0-9]*\)".*/\1/p' "$1/events.jsonl"
 }
 
-# killed in the middle of a step
-stagecoach train config.yaml "${long[@]}" --run-dir killed >out 2>err &
+# killed in the middle of a step; by a parent that ignores SIGCHLD, which would hide the death
+env --ignore-signal=CHLD stagecoach train config.yaml "${long[@]}" --run-dir killed >out 2>err &
 train=$!
 wait_for killed/events.jsonl '"event":"step","?.*"step":3,'
 mapfile -t workers < <(pids_of killed)
@@ -30,16 +30,20 @@ mapfile -t workers < <(pids_of orphans)
 kill -9 $train
 all_gone "${workers[@]}"
 
-# SIGTERM: the step is finished, the weights are kept, exit 0
-stagecoach train config.yaml "${long[@]}" --run-dir stopped >out 2>err &
-train=$!
-wait_for stopped/events.jsonl '"step":2,'
-mapfile -t workers < <(pids_of stopped)
-kill -TERM $train
-wait $train || { cat out err; fail "train did not exit with 0 after SIGTERM"; }
-says out 'stopped after step' 'the weights are in'
-[ -s stopped/final/model.safetensors ] || fail "no weights were kept"
-all_gone "${workers[@]}"
+# SIGTERM, and Ctrl-C, which comes to a whole process group: the step is finished, the weights are kept, exit 0
+for stop in "TERM stopped" "INT interrupted"; do
+  read -r signal run <<<"$stop"
+  setsid stagecoach train config.yaml "${long[@]}" --run-dir "$run" >out 2>err &
+  train=$!
+  wait_for "$run/events.jsonl" '"step":2,'
+  mapfile -t workers < <(pids_of "$run")
+  kill -"$signal" -- "-$train"
+  wait $train || { cat out err; fail "train did not exit with 0 after SIG$signal"; }
+  says out 'stopped after step' 'the weights are in'
+  [ -s "$run/final/model.safetensors" ] || fail "no weights were kept"
+  ! grep -qE '"event":"worker_(drain|lost)"' "$run/events.jsonl" || fail "SIG$signal reached the workers as well"
+  all_gone "${workers[@]}"
+done
 expect 0 stagecoach generate stopped --prompt "A" --tokens 3
 
 # a worker that is asked to end hands over, which is no loss; another is started in its place

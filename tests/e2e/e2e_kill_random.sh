@@ -71,12 +71,12 @@ finish train $(($(committed train) + 5))
 # --- serve: everybody is started again by somebody else
 
 start_serve() {
-  stagecoach serve config.yaml "${steps[@]}" "${endless[@]}" --set wire.lease_ms=1000 --workers 3 \
+  setsid stagecoach serve config.yaml "${steps[@]}" "${endless[@]}" --set wire.lease_ms=1000 --workers 3 \
     --listen "tcp://$net.1:7000" --run-dir serve >>serve.out 2>>serve.err &
   serve=$!
 }
 start_worker() {
-  stagecoach-worker --coordinator "tcp://$net.1:7000" --threads 1 2>>worker.err &
+  setsid stagecoach-worker --coordinator "tcp://$net.1:7000" --threads 1 2>>worker.err &
   workers[$1]=$!
 }
 start_serve
@@ -93,7 +93,7 @@ while [ $kills -lt $n_serve ]; do
   fi
   kill -0 $serve 2>/dev/null || give_up "serve ended by itself"
   if [ $((RANDOM % 8)) -eq 0 ]; then # frozen for longer than its lease
-    kill -STOP "$victim"
+    freeze "$victim"
     sleep 1.5
     kill -CONT "$victim"
   elif [ $i -eq 3 ]; then

@@ -18,12 +18,12 @@ wait_for worker.err 'looking for coordinator'
 expect 1 stagecoach-worker --check ready
 
 # It joins, loses its coordinator, and joins again.
-stagecoach serve config.yaml --set train.steps=1000000 --set wire.lease_ms=300 --set checkpoint.at_end=false --workers 1 \
+setsid stagecoach serve config.yaml --set train.steps=1000000 --set wire.lease_ms=300 --set checkpoint.at_end=false --workers 1 \
   --listen "ipc://$PWD/s" --run-dir run >serve.out 2>serve.err &
 serve=$!
 wait_for worker.err 'joined run'
 expect 0 stagecoach-worker --check ready
-kill -STOP $serve
+freeze $serve
 gone
 kill -CONT $serve
 wait_for run/events.jsonl '"event":"recovery"'

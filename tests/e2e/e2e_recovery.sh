@@ -20,7 +20,7 @@ says out 'was killed by signal 9' 'going on after step'
 expect 0 stagecoach verify stormy
 
 # `serve`: a worker that dies is replaced by one that comes; a frozen one is lost after its lease and comes back as new
-start_worker() { stagecoach-worker --coordinator "$endpoint" --threads 1 2>>"worker.err" & }
+start_worker() { setsid stagecoach-worker --coordinator "$endpoint" --threads 1 2>>"worker.err" & }
 stagecoach serve config.yaml "${steps[@]}" --workers 2 --listen 'tcp://127.0.0.1:*' --set wire.lease_ms=1000 \
   --run-dir served >serve.out 2>serve.err &
 serve=$!
@@ -32,7 +32,7 @@ kill -9 "$(last_pid served 0)"
 start_worker
 wait_for served/events.jsonl '"event":"recovery"'
 frozen=$(last_pid served 1)
-kill -STOP "$frozen"
+freeze "$frozen"
 wait_for served/events.jsonl '"event":"worker_lost".*"worker":1,.*silent'
 kill -CONT "$frozen"
 wait $serve || { cat serve.out serve.err worker.err >&2; fail "serve did not survive"; }
@@ -53,14 +53,14 @@ wait $train || { cat out err >&2; fail "train did not survive losses while it sa
 expect 0 stagecoach verify streaming
 
 # `train` replaces a frozen worker of its own; a coordinator that was itself stopped for a while counts nobody as lost.
-stagecoach train config.yaml --set train.steps=100000000 --set checkpoint.every=20 --set train.eval_every=0 \
+setsid stagecoach train config.yaml --set train.steps=100000000 --set checkpoint.every=20 --set train.eval_every=0 \
   --set wire.lease_ms=1000 --workers 2 --threads 1 --run-dir frozen >out 2>err &
 train=$!
 wait_for frozen/events.jsonl '"event":"step".*"step":30,'
-kill -STOP "$(last_pid frozen 1)"
+freeze "$(last_pid frozen 1)"
 wait_for frozen/events.jsonl '"event":"recovery"'
 says out 'worker 1' 'silent'
-kill -STOP $train
+freeze $train
 sleep 2.5
 kill -CONT $train
 sleep 1.5

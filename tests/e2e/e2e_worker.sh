@@ -16,13 +16,13 @@ wait $worker || code=$?
 # Asked to stop it waits to be released; a second signal leaves at once, and a coordinator that does not answer the goodbye
 # keeps it no longer than a third.
 write_config
-stagecoach serve config.yaml --workers 2 --listen "ipc://$PWD/s" --run-dir run >serve.out 2>serve.err &
+setsid stagecoach serve config.yaml --workers 2 --listen "ipc://$PWD/s" --run-dir run >serve.out 2>serve.err &
 serve=$!
 wait_for serve.out 'waiting for 2 workers'
 stagecoach-worker --coordinator "ipc://$PWD/s" --threads 1 2>worker.err &
 worker=$!
 wait_for worker.err 'joined run'
-kill -STOP $serve
+freeze $serve
 kill -TERM $worker
 wait_for worker.err 'draining'
 kill -TERM $worker
