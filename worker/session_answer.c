@@ -62,6 +62,11 @@ static Stagecoach__V1__StageTimes times_of(const sc_session *self, const sc_step
     message.dropped = counters.fenced;
     message.repeated = counters.repeated;
     message.replayed = self->n_replayed;
+    message.duplicates = counters.duplicates;
+    message.messages_in = counters.messages_in;
+    message.messages_out = counters.messages_out;
+    message.bytes_in = counters.bytes_in;
+    message.bytes_out = counters.bytes_out;
     return message;
 }
 

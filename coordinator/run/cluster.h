@@ -23,6 +23,7 @@
 #ifndef SC_CLUSTER_H
 #define SC_CLUSTER_H
 
+#include "coordinator/run/message_counts.h"
 #include "coordinator/run/recovery.h"
 #include "coordinator/run/supervisor.h"
 #include "proto/base/config.h"
@@ -117,8 +118,7 @@ sc_status sc_cluster_send_next(sc_cluster *self, uint64_t sequence, int microbat
 typedef struct sc_stage_times {
     double forward_seconds, backward_seconds, wait_seconds, step_seconds;
     uint64_t peak_resident_bytes;
-    /* By its node so far: messages of other generations, tensors and calls sent again, tensors sent from its log. */
-    uint64_t dropped, repeated, replayed;
+    sc_message_counts messages; /* so far */
 } sc_stage_times;
 
 /* All workers' answers to one RunStep. */

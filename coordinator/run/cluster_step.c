@@ -317,6 +317,20 @@ static sc_step_result *result_of(sc_cluster *self, uint64_t sequence)
     return r->in_use && r->sequence == sequence ? r : NULL;
 }
 
+static sc_message_counts messages_of(const Stagecoach__V1__StageTimes *times)
+{
+    return (sc_message_counts){
+        .received = times->messages_in,
+        .sent = times->messages_out,
+        .bytes_received = times->bytes_in,
+        .bytes_sent = times->bytes_out,
+        .stale = times->dropped,
+        .duplicate = times->duplicates,
+        .resent = times->repeated,
+        .replayed = times->replayed,
+    };
+}
+
 /* Copies one worker's answer. A number out of range is a worker that lies: the run fails, nothing is written. */
 static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__RunStepReply *reply, sc_buffer *payload,
                              sc_step_result *r)
@@ -351,9 +365,7 @@ static sc_status take_answer(sc_cluster *self, int rank, const Stagecoach__V1__R
             .wait_seconds = reply->times->wait_seconds,
             .step_seconds = reply->times->step_seconds,
             .peak_resident_bytes = reply->times->peak_resident_bytes,
-            .dropped = reply->times->dropped,
-            .repeated = reply->times->repeated,
-            .replayed = reply->times->replayed,
+            .messages = messages_of(reply->times),
         };
     return SC_OK;
 }

@@ -36,7 +36,8 @@ typedef struct sc_trainer_change {
 
 /* The counters of a worker's node, as it told them last. */
 typedef struct sc_trainer_counts {
-    uint64_t id, dropped, repeated, replayed;
+    uint64_t id;
+    sc_message_counts messages;
 } sc_trainer_counts;
 
 /* The last step whose verdict was given, until it is told to be committed. */

@@ -23,6 +23,14 @@ void sc_trainer_on_joined(void *context, const sc_member *member)
     sc_trainer_check_event(sc_event_log_worker_spare(t->events, member->name, member->device, member->threads));
 }
 
+static void add_messages(sc_event_messages *sum, const sc_message_counts *counts)
+{
+    sum->stale += counts->stale;
+    sum->duplicate += counts->duplicate;
+    sum->resent += counts->resent;
+    sum->replayed += counts->replayed;
+}
+
 /* Counters follow their workers to other ranks; those of who serves no more are added up. */
 static void move_counts(sc_trainer *t)
 {
@@ -34,9 +42,7 @@ static void move_counts(sc_trainer *t)
         if (m && m->rank >= 0) {
             t->counts[m->rank] = before[i];
         } else {
-            t->messages.stale += before[i].dropped;
-            t->messages.resent += before[i].repeated;
-            t->messages.replayed += before[i].replayed;
+            add_messages(&t->messages, &before[i].messages);
         }
     }
 }
@@ -138,8 +144,7 @@ void sc_trainer_change_ended(sc_trainer *t, const sc_recovery_choice *choice)
 void sc_trainer_count(sc_trainer *t, const sc_step_result *result)
 {
     for (int rank = 0; rank < t->S; rank++)
-        t->counts[rank] = (sc_trainer_counts){t->announced[rank], result->times[rank].dropped,
-                                              result->times[rank].repeated, result->times[rank].replayed};
+        t->counts[rank] = (sc_trainer_counts){t->announced[rank], result->times[rank].messages};
 }
 
 sc_event_messages sc_trainer_messages(const sc_trainer *t)
@@ -153,10 +158,7 @@ sc_event_messages sc_trainer_messages(const sc_trainer *t)
         m.rejected += counters.rejected + counters.unknown_keys + counters.without_keys + counters.wrong_server_keys +
                       counters.no_handshakes + counters.revoked;
     }
-    for (int rank = 0; rank < SC_MAX_STAGES; rank++) {
-        m.stale += t->counts[rank].dropped;
-        m.resent += t->counts[rank].repeated;
-        m.replayed += t->counts[rank].replayed;
-    }
+    for (int rank = 0; rank < SC_MAX_STAGES; rank++)
+        add_messages(&m, &t->counts[rank].messages);
     return m;
 }

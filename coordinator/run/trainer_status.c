@@ -140,8 +140,7 @@ static void show_worker(const sc_trainer *t, const sc_member *m, uint64_t now_ms
         return;
     out->first_block = sc_run_state_slices(t->state)[m->rank].first_block;
     out->n_blocks = sc_run_state_slices(t->state)[m->rank].n_blocks;
-    out->dropped = t->counts[m->rank].dropped;
-    out->resent = t->counts[m->rank].repeated;
+    out->messages = t->counts[m->rank].messages;
 }
 
 static int by_rank(const void *a, const void *b)
@@ -175,6 +174,7 @@ static void show(sc_trainer *t, uint64_t now_ms)
         .stale = messages.stale,
         .duplicate = messages.duplicate,
         .resent = messages.resent,
+        .replayed = messages.replayed,
         .rejected = messages.rejected,
         .n_workers = n,
         .workers = t->shown,

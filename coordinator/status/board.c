@@ -118,6 +118,7 @@ void sc_board_show(sc_board *self, const sc_board_live *live)
         v->stale = live->stale;
         v->duplicate = live->duplicate;
         v->resent = live->resent;
+        v->replayed = live->replayed;
         v->rejected = live->rejected;
         v->n_workers = live->n_workers;
         memcpy(v->workers, live->workers, (size_t)live->n_workers * sizeof *live->workers);

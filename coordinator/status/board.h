@@ -14,6 +14,7 @@
 #ifndef SC_BOARD_H
 #define SC_BOARD_H
 
+#include "coordinator/run/message_counts.h"
 #include "coordinator/status/history.h"
 #include "proto/base/clock.h"
 #include "proto/base/legend.h"
@@ -52,13 +53,14 @@ typedef struct sc_board_worker {
     char doing[32]; /* an action of the plan, or "idle" */
     bool waiting, draining;
     int threads, first_block, n_blocks;
-    double heard_seconds;     /* since it was heard of */
-    uint64_t dropped, resent; /* by its node: messages of other generations, tensors that were asked for again */
+    double heard_seconds;       /* since it was heard of */
+    sc_message_counts messages; /* with the last step's answer */
 } sc_board_worker;
 
 typedef struct sc_board_stage {
     double forward_seconds, backward_seconds, wait_seconds; /* of the last step */
     double forward_total, backward_total, wait_total;       /* of all steps that this coordinator has seen */
+    double other_total; /* what these leave of the steps' time: the verdict, the update, copies of the state */
     uint64_t peak_resident_bytes;
     uint64_t n_losses; /* of the workers that served it */
 } sc_board_stage;
@@ -114,9 +116,9 @@ typedef struct sc_board_view {
     double checkpoints_seconds, checkpoint_time; /* of complete ones: all together; when the last was, since 1970 */
     int n_checkpoints;
     sc_board_checkpoint checkpoints[SC_BOARD_CHECKPOINTS]; /* the oldest first */
-    uint64_t recoveries[SC_BOARD_LEVELS], n_losses, steps_lost, steps_replayed;
+    uint64_t recoveries[SC_BOARD_LEVELS], n_joins, n_losses, steps_lost, steps_replayed;
     double recovery_seconds[SC_BOARD_N_PHASES];
-    uint64_t stale, duplicate, resent, rejected; /* messages; of the coordinator's own node until the run's end */
+    uint64_t stale, duplicate, resent, replayed, rejected; /* messages, of the coordinator and the workers together */
     sc_board_stage stages[SC_MAX_STAGES];
     sc_board_worker workers[SC_BOARD_WORKERS]; /* those with ranks first, in order */
 } sc_board_view;
@@ -150,7 +152,7 @@ typedef struct sc_board_live {
     sc_board_state state;
     uint64_t generation;
     int n_stages;
-    uint64_t stale, duplicate, resent, rejected;
+    uint64_t stale, duplicate, resent, replayed, rejected;
     int n_workers;
     const sc_board_worker *workers; /* [n_workers]; borrowed */
 } sc_board_live;

@@ -69,7 +69,7 @@ static void run_started(sc_board *self, const json_t *event)
     v->seed = integer(event, "seed");
 }
 
-static void add_stage_times(sc_board_view *v, const json_t *stages)
+static void add_stage_times(sc_board_view *v, double length, const json_t *stages)
 {
     size_t i;
     const json_t *item;
@@ -84,6 +84,7 @@ static void add_stage_times(sc_board_view *v, const json_t *stages)
         stage->forward_total += stage->forward_seconds;
         stage->backward_total += stage->backward_seconds;
         stage->wait_total += stage->wait_seconds;
+        stage->other_total += fmax(0, length - stage->forward_seconds - stage->backward_seconds - stage->wait_seconds);
         stage->peak_resident_bytes = count(item, "peak_resident_bytes");
     }
 }
@@ -107,7 +108,7 @@ static void step_done(sc_board *self, const json_t *event)
     while (length > sc_board_bucket_seconds(bucket))
         bucket++;
     v->buckets[bucket]++;
-    add_stage_times(v, json_object_get(event, "stages"));
+    add_stage_times(v, length, json_object_get(event, "stages"));
     const sc_history_point point = {.step = v->step,
                                     .tokens = v->step_tokens,
                                     .loss = (float)v->loss,
@@ -138,6 +139,12 @@ static void checkpoint(sc_board *self, const json_t *event)
     v->checkpoints_complete++;
     v->checkpoints_seconds += c->seconds;
     v->checkpoint_time = (double)sc_clock_ns(&self->wall) * 1e-9;
+}
+
+static void worker_spare(sc_board *self, const json_t *event)
+{
+    (void)event;
+    self->view.n_joins++;
 }
 
 static void worker_lost(sc_board *self, const json_t *event)
@@ -203,13 +210,10 @@ void sc_board_apply_event(sc_board *self, const json_t *event)
         const char *name;
         void (*apply)(sc_board *self, const json_t *event);
     } kinds[] = {
-        {"step", step_done},
-        {"eval", eval},
-        {"checkpoint", checkpoint},
-        {"worker_lost", worker_lost},
-        {"recovery", recovery},
-        {"run_started", run_started},
-        {"run_finished", run_finished},
+        {"step", step_done},          {"eval", eval},
+        {"checkpoint", checkpoint},   {"worker_spare", worker_spare},
+        {"worker_lost", worker_lost}, {"recovery", recovery},
+        {"run_started", run_started}, {"run_finished", run_finished},
     };
     const char *name = json_string_value(json_object_get(event, "event"));
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)

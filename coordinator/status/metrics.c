@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 static void head(FILE *out, const char *name, const char *type, const char *help)
@@ -86,6 +87,37 @@ static void write_histogram(FILE *out, const sc_board_view *v)
     fprintf(out, "stagecoach_step_duration_seconds_count %" PRIu64 "\n", n);
 }
 
+/* Of the workers that serve now: another one begins at 0, as a restarted process does. */
+static void write_stage_messages(FILE *out, const sc_board_view *v, const sc_board_worker *const *serving)
+{
+    static const struct {
+        const char *name, *label, *help; /* help NULL: as the one before */
+        size_t at;
+    } counts[] = {
+        {"stage_messages_total", ",direction=\"received\"", "Messages of the stage's worker, control ones too.",
+         offsetof(sc_message_counts, received)},
+        {"stage_messages_total", ",direction=\"sent\"", NULL, offsetof(sc_message_counts, sent)},
+        {"stage_message_bytes_total", ",direction=\"received\"", "Payloads of these, in shared memory too.",
+         offsetof(sc_message_counts, bytes_received)},
+        {"stage_message_bytes_total", ",direction=\"sent\"", NULL, offsetof(sc_message_counts, bytes_sent)},
+        {"stage_odd_messages_total", ",reason=\"stale\"", "Messages that were dropped or had to be sent once more.",
+         offsetof(sc_message_counts, stale)},
+        {"stage_odd_messages_total", ",reason=\"duplicate\"", NULL, offsetof(sc_message_counts, duplicate)},
+        {"stage_odd_messages_total", ",reason=\"resent\"", NULL, offsetof(sc_message_counts, resent)},
+        {"stage_odd_messages_total", ",reason=\"replayed\"", NULL, offsetof(sc_message_counts, replayed)},
+    };
+    for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
+        if (counts[k].help)
+            head(out, counts[k].name, "counter", counts[k].help);
+        for (int i = 0; i < v->n_stages; i++) {
+            const char *messages = serving[i] ? (const char *)&serving[i]->messages : NULL;
+            if (messages)
+                stage_sample(out, counts[k].name, i, counts[k].label,
+                             (double)*(const uint64_t *)(const void *)(messages + counts[k].at));
+        }
+    }
+}
+
 static void write_stages(FILE *out, const sc_board_view *v)
 {
     const sc_board_worker *serving[SC_MAX_STAGES] = {NULL};
@@ -99,11 +131,12 @@ static void write_stages(FILE *out, const sc_board_view *v)
     for (int i = 0; i < v->n_stages; i++)
         if (serving[i])
             stage_sample(out, "stage_heartbeat_age_seconds", i, "", serving[i]->heard_seconds);
-    head(out, "stage_time_seconds_total", "counter", "What the stage's time in steps went to.");
+    head(out, "stage_time_seconds_total", "counter", "What the stage's time in steps went to; wait: for tensors.");
     for (int i = 0; i < v->n_stages; i++) {
         stage_sample(out, "stage_time_seconds_total", i, ",activity=\"forward\"", v->stages[i].forward_total);
         stage_sample(out, "stage_time_seconds_total", i, ",activity=\"backward\"", v->stages[i].backward_total);
         stage_sample(out, "stage_time_seconds_total", i, ",activity=\"wait\"", v->stages[i].wait_total);
+        stage_sample(out, "stage_time_seconds_total", i, ",activity=\"other\"", v->stages[i].other_total);
     }
     head(out, "stage_peak_resident_bytes", "gauge", "Most memory that the worker's process has held.");
     for (int i = 0; i < v->n_stages; i++)
@@ -111,12 +144,7 @@ static void write_stages(FILE *out, const sc_board_view *v)
     head(out, "stage_losses_total", "counter", "Workers of this stage that were lost.");
     for (int i = 0; i < v->n_stages; i++)
         stage_sample(out, "stage_losses_total", i, "", (double)v->stages[i].n_losses);
-    head(out, "stage_messages", "gauge", "Messages that the present worker dropped as stale or sent again.");
-    for (int i = 0; i < v->n_stages; i++)
-        if (serving[i]) {
-            stage_sample(out, "stage_messages", i, ",reason=\"dropped\"", (double)serving[i]->dropped);
-            stage_sample(out, "stage_messages", i, ",reason=\"resent\"", (double)serving[i]->resent);
-        }
+    write_stage_messages(out, v, serving);
 }
 
 static void write_workers(FILE *out, const sc_board_view *v)
@@ -127,11 +155,13 @@ static void write_workers(FILE *out, const sc_board_view *v)
     single(out, "workers", "gauge", "Members of the run, spares among them.", v->n_workers);
     single(out, "spare_workers", "gauge", "Members that serve no stage.", spares);
     single(out, "wanted_workers", "gauge", "Stages that the run was started for.", v->wanted);
+    counter(out, "worker_joins_total", "Worker processes that came, restarted ones too.", v->n_joins);
     counter(out, "worker_losses_total", "Workers that were lost, spares too.", v->n_losses);
     head(out, "messages_total", "counter", "Messages of coordinator and workers that were not simply taken.");
     sample(out, "messages_total", "reason", "stale", (double)v->stale);
     sample(out, "messages_total", "reason", "duplicate", (double)v->duplicate);
     sample(out, "messages_total", "reason", "resent", (double)v->resent);
+    sample(out, "messages_total", "reason", "replayed", (double)v->replayed);
     sample(out, "messages_total", "reason", "rejected", (double)v->rejected);
 }
 

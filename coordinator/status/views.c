@@ -50,10 +50,14 @@ static json_t *totals_of(const sc_board_view *v)
     uint64_t recoveries = 0;
     for (int i = 0; i < SC_BOARD_LEVELS; i++)
         recoveries += v->recoveries[i];
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "steps", count(v->steps_total), "tokens",
-                     count(v->tokens_total), "losses", count(v->n_losses), "recoveries", count(recoveries),
-                     "steps_repeated", count(v->steps_lost), "steps_replayed", count(v->steps_replayed), "checkpoints",
-                     count(v->checkpoints_complete), "checkpoints_failed", count(v->checkpoints_failed));
+    json_t *messages =
+        json_pack("{s:o, s:o, s:o, s:o, s:o}", "stale", count(v->stale), "duplicate", count(v->duplicate), "resent",
+                  count(v->resent), "replayed", count(v->replayed), "rejected", count(v->rejected));
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "steps", count(v->steps_total), "tokens",
+                     count(v->tokens_total), "joins", count(v->n_joins), "losses", count(v->n_losses), "recoveries",
+                     count(recoveries), "steps_repeated", count(v->steps_lost), "steps_replayed",
+                     count(v->steps_replayed), "checkpoints", count(v->checkpoints_complete), "checkpoints_failed",
+                     count(v->checkpoints_failed), "messages", messages);
 }
 
 const char *sc_views_time(double seconds, char out[32])
@@ -98,10 +102,18 @@ static json_t *worker_of(const sc_board_worker *w)
                      number(w->heard_seconds));
 }
 
+static json_t *messages_of(const sc_message_counts *m)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "received", count(m->received), "sent", count(m->sent),
+                     "bytes_received", count(m->bytes_received), "bytes_sent", count(m->bytes_sent), "stale",
+                     count(m->stale), "duplicate", count(m->duplicate), "resent", count(m->resent), "replayed",
+                     count(m->replayed));
+}
+
 static json_t *stage_of(const sc_board_view *v, int rank, const sc_board_worker *w)
 {
     const sc_board_stage *s = &v->stages[rank];
-    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "stage", rank, "state",
+    return json_pack("{s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "stage", rank, "state",
                      !w            ? "lost"
                      : w->draining ? "draining"
                                    : "serving",
@@ -110,7 +122,7 @@ static json_t *stage_of(const sc_board_view *v, int rank, const sc_board_worker 
                      w ? json_integer(w->n_blocks) : json_null(), "forward_seconds", number(s->forward_seconds),
                      "backward_seconds", number(s->backward_seconds), "wait_seconds", number(s->wait_seconds), "busy",
                      number(sc_views_busy(v, rank)), "peak_resident_bytes", count(s->peak_resident_bytes), "losses",
-                     count(s->n_losses), "dropped", count(w ? w->dropped : 0), "resent", count(w ? w->resent : 0));
+                     count(s->n_losses), "messages", w ? messages_of(&w->messages) : json_null());
 }
 
 static const sc_board_worker *worker_at(const sc_board_view *v, int rank)

@@ -25,7 +25,8 @@ until_is() {
 post() { get -o /dev/null -X POST -H "Authorization: Bearer $(cat token)" "${url}api/v1/$1"; }
 
 is api/v1/status '.state == "training" and .step >= 5 and .loss > 0 and .workers == 3 and .generation == 1'
-is api/v1/stages '[.stages[].state] == ["serving", "serving", "serving"] and (.stages | map(.n_blocks) | add) == 5'
+is api/v1/stages '[.stages[].state] == ["serving", "serving", "serving"] and (.stages | map(.n_blocks) | add) == 5 and
+  (.stages | map(.messages | .sent > 0 and .received > 0 and .bytes_sent > 0 and .resent + .replayed + .stale == 0) | all)'
 is 'api/v1/steps?last=3' '.steps | length == 3 and .[2].step == .[0].step + 2'
 is api/v1/schedule '.schedule == "1f1b" and .stages == 3 and (.workers | length == 3) and .grid[0].action == "0F0"'
 is api/v1/config '.train.batch_size == 8 and .status.token_file == null and .data.tokenizer == "char"'
@@ -65,7 +66,7 @@ post resume
 until_is api/v1/status ".state == \"training\" and .step > $(cat before)"
 until_is api/v1/checkpoints '.checkpoints[0].complete'
 kill -9 "$(get "${url}api/v1/stages" | jq -r '.stages[1].worker.name' | cut -d: -f2)"
-until_is api/v1/status '.state == "training" and .totals.recoveries == 1 and .totals.losses == 1'
+until_is api/v1/status '.state == "training" and .totals.recoveries == 1 and .totals.losses == 1 and .totals.joins == 4'
 leaver=$(get "${url}api/v1/stages" | jq -r '.stages[2].worker.name')
 post drain/2
 until_is api/v1/stages "[.stages[].worker.name] | index(\"$leaver\") == null"
@@ -83,5 +84,5 @@ promtool check config "$sources/deploy/monitoring/prometheus.yaml" >promtool.out
 jq -r '.. | .expr? // empty' "$sources/deploy/monitoring/dashboard.json" >expressions
 grep -hoE 'stagecoach_[a-z_]+' expressions "$sources/deploy/monitoring/alerts.yaml" | sort -u |
   while read -r name; do
-    grep -qE "^$name[{ ]" metrics || [[ $name == stagecoach_checkpoint_last* ]] || fail "there is no metric $name"
+    grep -qE "^(# TYPE )?$name[{ ]" metrics || [[ $name == stagecoach_checkpoint_last* ]] || fail "there is no metric $name"
   done

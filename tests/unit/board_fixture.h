@@ -75,11 +75,11 @@ static inline void board_show(sc_board *board, sc_board_state state)
          .first_block = 2,
          .n_blocks = 3,
          .heard_seconds = 0.25,
-         .dropped = 3},
+         .messages = {10, 20, 3000, 4000, 3, 2, 1, 5}},
         {.rank = -1, .name = "three:13", .device = "cpu", .doing = "idle", .threads = 1, .heard_seconds = 0.125},
     };
     const sc_board_live live = {
-        .state = state, .generation = 4, .n_stages = 2, .stale = 9, .n_workers = 3, .workers = workers};
+        .state = state, .generation = 4, .n_stages = 2, .stale = 9, .replayed = 7, .n_workers = 3, .workers = workers};
     sc_board_show(board, &live);
 }
 

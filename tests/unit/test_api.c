@@ -295,7 +295,9 @@ static void tokens_come_from_files(void **state)
                  {"short\n", SC_INVALID},
                  {"0123456789 abcdef\n", SC_INVALID},
                  {"", SC_INVALID},
-                 {"0123456789\xc3\xa9" "bcdef", SC_INVALID}};
+                 {"0123456789\xc3\xa9"
+                  "bcdef",
+                  SC_INVALID}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         scratch_write("token", files[i].text, strlen(files[i].text));
         assert_int_equal(sc_api_token_load(scratch_file("token"), &read), files[i].status);
@@ -312,6 +314,8 @@ static void metrics_are_there(void **state)
     (void)state;
     board_step(board, 1, 4.5, 0.5);
     board_step(board, 2, 4.25, 300);
+    board_tell(board, "{\"event\":\"worker_spare\",\"name\":\"one:11\",\"device\":\"cpu\",\"threads\":1}");
+    board_tell(board, "{\"event\":\"eval\",\"step\":2,\"loss\":2.5,\"f\\n1\\\"\":0.75}");
     assert_int_equal(got("/metrics"), 200);
     static const char *const lines[] = {
         "\nstagecoach_run_state{state=\"training\"} 1\n",
@@ -323,9 +327,17 @@ static void metrics_are_there(void **state)
         "\nstagecoach_step_duration_seconds_count 2\n",
         "\nstagecoach_stage_heartbeat_age_seconds{stage=\"0\"} 0.5\n",
         "\nstagecoach_stage_time_seconds_total{stage=\"0\",activity=\"forward\"} 75.125\n",
+        "\nstagecoach_stage_time_seconds_total{stage=\"1\",activity=\"other\"} 0\n",
         "\nstagecoach_messages_total{reason=\"stale\"} 9\n",
+        "\nstagecoach_messages_total{reason=\"replayed\"} 7\n",
+        "\nstagecoach_stage_messages_total{stage=\"1\",direction=\"sent\"} 20\n",
+        "\nstagecoach_stage_message_bytes_total{stage=\"1\",direction=\"received\"} 3000\n",
+        "\nstagecoach_stage_odd_messages_total{stage=\"1\",reason=\"replayed\"} 5\n",
+        "\nstagecoach_stage_odd_messages_total{stage=\"0\",reason=\"stale\"} 0\n",
+        "\nstagecoach_worker_joins_total 1\n",
+        "\nstagecoach_validation_score{score=\"f_1_\"} 0.75\n",
         "\nstagecoach_spare_workers 1\n",
-        "\nstagecoach_validation_loss NaN\n",
+        "\nstagecoach_validation_loss 2.5\n",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         assert_non_null(strstr(response.body, lines[i]));
