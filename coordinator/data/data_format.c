@@ -8,7 +8,7 @@
 
 bool sc_data_format_parse(const char *name, sc_data_format *out)
 {
-    static const char *const names[] = {"text-label", "label-text", "csv", "jsonl", "conll"};
+    static const char *const names[] = {"text-label", "label-text", "csv", "jsonl", "conll", "items", "sequences"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], name) == 0) {
             *out = (sc_data_format)i;

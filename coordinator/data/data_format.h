@@ -5,6 +5,8 @@
  *                      csv         RFC 4180 with a header: commas, double quotes, line breaks inside quotes
  *                      jsonl       a JSON object a line
  *                      conll       a word a line with its tag in a column, an empty line between sentences
+ *                      items       for a recommender: a user, an item and a time in columns of a line (interactions.h)
+ *                      sequences   the same as ready sequences: a user's items a line
  *   data.text_column   csv, jsonl: the column or field of the text ("text")
  *   data.pair_column   csv, jsonl: that of a second text, if there is one ("")
  *   data.label_column  csv, jsonl: that of the label ("label"); a number is a label by its digits
@@ -22,6 +24,8 @@ typedef enum sc_data_format {
     SC_DATA_CSV,
     SC_DATA_JSONL,
     SC_DATA_CONLL,
+    SC_DATA_ITEMS,
+    SC_DATA_SEQUENCES,
 } sc_data_format;
 
 /* The names above; false if `name` is none. */

@@ -7,8 +7,8 @@
 sc_status sc_feed_open(const sc_config *config, sc_feed **out)
 {
     *out = NULL;
-    const sc_status status = config->model.task == SC_TASK_NEXT_TOKEN ? sc_feed_open_windows(config, out)
-                                                                      : sc_feed_open_examples(config, out);
+    const bool is_text = config->model.task == SC_TASK_NEXT_TOKEN && !sc_config_has_items(config);
+    const sc_status status = is_text ? sc_feed_open_windows(config, out) : sc_feed_open_examples(config, out);
     if (status != SC_OK)
         sc_feed_destroy(out);
     return status;
@@ -33,6 +33,11 @@ const sc_tokenizer *sc_feed_tokenizer(const sc_feed *self)
 const sc_labels *sc_feed_labels(const sc_feed *self)
 {
     return self->labels;
+}
+
+const sc_item_sequences *sc_feed_sequences(const sc_feed *self)
+{
+    return self->sequences;
 }
 
 int sc_feed_n_labels(const sc_feed *self)

@@ -7,7 +7,8 @@
  *   validation, test    item i is round i of an evaluation; all n_items of them see each example once
  *
  *                       windows of a token stream (batches.h)          examples (example_batches.h)
- *   tasks               next_token                                     classification, tagging, pretraining, masked_words
+ *   tasks               next_token                                     classification, tagging, pretraining, masked_words;
+ *                                                                      next_token of items (item_data.h)
  *   micro-batches       all of one shape                               padded to their own longest row
  *   evaluation          train.eval_batches batches, spread             each example once
  *
@@ -43,8 +44,9 @@ void sc_feed_destroy(sc_feed **self_p);
 
 /* Borrowed from the feed. */
 const sc_tokenizer *sc_feed_tokenizer(const sc_feed *self);
-const sc_labels *sc_feed_labels(const sc_feed *self); /* NULL: the task has none */
-int sc_feed_n_labels(const sc_feed *self);            /* 0: the same */
+const sc_labels *sc_feed_labels(const sc_feed *self);            /* NULL: the task has none */
+const sc_item_sequences *sc_feed_sequences(const sc_feed *self); /* of a recommender; NULL: the data are others */
+int sc_feed_n_labels(const sc_feed *self);                       /* 0: the same */
 
 /* B and T: what no micro-batch exceeds. */
 int sc_feed_most_rows(const sc_feed *self);

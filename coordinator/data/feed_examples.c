@@ -1,5 +1,6 @@
 /* The feed of examples: rows of like length, each micro-batch padded to its own longest. */
 #include "coordinator/data/feed_internal.h"
+#include "coordinator/data/item_data.h"
 #include "coordinator/data/pretrain_examples.h"
 #include "proto/base/checksums.h"
 
@@ -13,8 +14,10 @@ enum {
 
 typedef struct example_feed {
     sc_feed base;
-    sc_tokenizer *tokenizer;
+    const sc_tokenizer *tokenizer;
+    sc_tokenizer *opened; /* the tokenizer, where it is not that of `items` */
     sc_dataset data;
+    sc_item_data items;                 /* for a recommender, instead of `data` */
     sc_examples *examples[SC_N_SPLITS]; /* NULL: there is no such split */
     uint64_t n_tokens[SC_N_SPLITS];
     uint64_t seed, hash, steps; /* steps of an epoch */
@@ -46,7 +49,8 @@ static void destroy(sc_feed *base)
         sc_examples_destroy(&self->examples[i]);
     }
     sc_dataset_clear(&self->data);
-    sc_tokenizer_destroy(&self->tokenizer);
+    sc_item_data_clear(&self->items);
+    sc_tokenizer_destroy(&self->opened);
 }
 
 static const sc_tokenizer *tokenizer(const sc_feed *self)
@@ -145,8 +149,28 @@ static sc_status open_tokenizer(example_feed *self, const sc_config *config)
                        "%s: data.tokenizer: %s makes no words; a bert needs the vocab.txt or the directory that its "
                        "vocabulary is in",
                        config->path, path);
-    const sc_status status = sc_tokenizer_open(path, &self->tokenizer);
+    const sc_status status = sc_tokenizer_open(path, &self->opened);
+    self->tokenizer = self->opened;
     return status == SC_OK ? SC_OK : SC_FAIL(status, "%s: data.tokenizer: %s", config->path, sc_status_message());
+}
+
+static sc_status read_items(example_feed *self, const sc_config *config)
+{
+    static const sc_item_part parts[] = {
+        [SC_SPLIT_TRAIN] = SC_ITEMS_TRAIN, [SC_SPLIT_VALIDATION] = SC_ITEMS_DEV, [SC_SPLIT_TEST] = SC_ITEMS_TEST};
+    SC_TRY(sc_item_data_read(config, &self->items));
+    self->tokenizer = self->items.tokenizer;
+    self->base.sequences = &self->items.sequences;
+    self->data.task = SC_TASK_NEXT_TOKEN;
+    for (int split = 0; split < SC_N_SPLITS; split++)
+        SC_TRY(sc_examples_of_items(&self->items.sequences, parts[split], sc_config_sequence_length(config),
+                                    &self->examples[split]));
+    if (sc_examples_n(self->examples[SC_SPLIT_TRAIN]) > 0)
+        return SC_OK;
+    return SC_FAIL(SC_INVALID,
+                   "%s: data.train: no user has an item to train on; a user's last two are for the test and for "
+                   "validation, and the first has none before it, so that users of four items or more are needed",
+                   config->path);
 }
 
 static sc_status make_examples(example_feed *self, const sc_config *config, sc_data_split split)
@@ -167,6 +191,16 @@ static sc_status make_examples(example_feed *self, const sc_config *config, sc_d
         return sc_examples_of_documents(&self->data.documents[split], self->tokenizer, &pretraining,
                                         &self->examples[split]);
     }
+}
+
+static sc_status read_texts(example_feed *self, const sc_config *config)
+{
+    SC_TRY(open_tokenizer(self, config));
+    SC_TRY(sc_dataset_read(config, self->tokenizer, &self->data));
+    for (int split = 0; split < SC_N_SPLITS; split++)
+        SC_TRY(make_examples(self, config, (sc_data_split)split));
+    self->base.labels = self->data.labels.n > 0 ? &self->data.labels : NULL;
+    return SC_OK;
 }
 
 /* Of training rows that never change. */
@@ -234,11 +268,7 @@ sc_status sc_feed_open_examples(const sc_config *config, sc_feed **out)
     self->B = (int)config->train.micro_batch_size;
     self->M = sc_config_n_microbatches(config);
     *out = &self->base;
-    SC_TRY(open_tokenizer(self, config));
-    SC_TRY(sc_dataset_read(config, self->tokenizer, &self->data));
-    for (int split = 0; split < SC_N_SPLITS; split++)
-        SC_TRY(make_examples(self, config, (sc_data_split)split));
-    self->base.labels = self->data.labels.n > 0 ? &self->data.labels : NULL;
+    SC_TRY(sc_config_has_items(config) ? read_items(self, config) : read_texts(self, config));
     SC_TRY(sc_tokenizer_hash(self->tokenizer, &self->hash));
     if (is_pretraining(self))
         hash_documents(self, config);

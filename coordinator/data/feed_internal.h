@@ -23,7 +23,8 @@ enum { SC_FEED_SIZES = 4 }; /* items whose size is remembered: one is asked for 
 /* The beginning of each kind's own structure. */
 struct sc_feed {
     const sc_feed_kind *kind;
-    const sc_labels *labels; /* NULL: none */
+    const sc_labels *labels;            /* NULL: none */
+    const sc_item_sequences *sequences; /* NULL: none */
     sc_micro_batch micro;
     struct {
         bool known;

@@ -51,6 +51,13 @@ typedef struct sc_config {
         int format;                                     /* "text", or the name of an sc_data_format */
         char *text_column, *pair_column, *label_column; /* pair: "" for none */
         int64_t word_column, tag_column;                /* from 1, or from -1 at the end */
+        /* sequences of items: */
+        char *separator;                  /* "tab", or what stands between columns */
+        int64_t user_column, item_column; /* from 1 */
+        int64_t time_column;              /* 0: there is none */
+        int64_t min_item_count, min_user_items;
+        char *titles; /* NULL: none; relative to the config file */
+        bool exclude_seen;
         bool split_sentences, whole_words;
         double mask_share, short_share;
         char *tokenizer;         /* "char", "byte", or a path, made relative to the config file */
@@ -141,5 +148,7 @@ sc_status sc_config_adopt(sc_config *self, const sc_model *model);
 /* M = batch_size / micro_batch_size, and T. */
 int sc_config_n_microbatches(const sc_config *self);
 int sc_config_sequence_length(const sc_config *self);
+/* Whether the data are sequences of items, by data.format. */
+bool sc_config_has_items(const sc_config *self);
 
 #endif

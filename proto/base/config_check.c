@@ -3,6 +3,7 @@
 #include "proto/base/log.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 static sc_place place_of(const sc_config_draft *draft, const char *key)
 {
@@ -90,11 +91,40 @@ static void check_batch(sc_config_draft *draft)
                 T, INT32_MAX);
 }
 
+/* Leave-one-out takes the data apart. */
+static void check_items(sc_config_draft *draft)
+{
+    sc_config *c = draft->config;
+    const bool of_gpt2 = c->model.init || (c->model.family == SC_GPT2 && c->model.task == SC_TASK_NEXT_TOKEN);
+    if (!of_gpt2)
+        MISTAKE(draft, blame(draft, "data.format", "model.family"),
+                "sequences of items are learnt by a gpt2; allowed with this model: another format");
+    const struct {
+        const char *key;
+        bool given;
+    } apart[] = {{"data.validation", c->data.n_validation > 0},
+                 {"data.test", c->data.n_test > 0},
+                 {"data.validation_share",
+                  c->data.validation_share > 0 && sc_place_given(place_of(draft, "data.validation_share"))},
+                 {"data.test_share", c->data.test_share > 0}};
+    if (strcmp(c->data.tokenizer, "char") != 0)
+        MISTAKE(draft, "data.tokenizer", "items are a vocabulary of their own; allowed: leave it out");
+    for (size_t i = 0; i < sizeof apart / sizeof *apart; i++)
+        if (apart[i].given)
+            MISTAKE(draft, apart[i].key,
+                    "of items each user's last is the test, the one before it validation; allowed: leave it out");
+    c->data.validation_share = 0;
+}
+
 static void check_data(sc_config_draft *draft)
 {
     sc_config *c = draft->config;
     if (c->data.n_train == 0)
         MISTAKE(draft, "data.train", "no training text is given; allowed: at least one file, as in [text.txt]");
+    if (sc_config_has_items(c)) {
+        check_items(draft);
+        return;
+    }
     if (c->data.n_validation > 0) {
         if (!sc_place_given(place_of(draft, "data.validation_share")))
             c->data.validation_share = 0;

@@ -13,7 +13,8 @@ static const char *const tasks[] = {
     [SC_TASK_TAGGING] = "tagging",           NULL};
 static const char *const tyings[] = {NULL, [SC_UNTIED] = "false", [SC_TIED] = "true", NULL};
 static const char *const tokenizers[] = {"char", "byte", NULL};
-static const char *const formats[] = {"text", "text-label", "label-text", "csv", "jsonl", "conll", NULL};
+static const char *const formats[] = {"text",  "text-label", "label-text", "csv", "jsonl",
+                                      "conll", "items",      "sequences",  NULL};
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
 static const char *const lr_schedules[] = {
     [SC_LR_CONSTANT] = "constant", [SC_LR_LINEAR] = "linear", [SC_LR_COSINE] = "cosine", [SC_LR_WSD] = "wsd", NULL};
@@ -138,13 +139,27 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     NUMBER("data.test_share", data.test_share, "0.0", 0, false, 1, true, "bert: part kept for a test, by seed"),
     WORD("data.format", data.format, formats, "text",
          "classification: text-label, label-text (a tab between), csv, jsonl; "
-         "tagging: conll"),
+         "tagging: conll; recommender: items (a user, an item, a time a line) or sequences (a user's items a line)"),
     STRING("data.text_column", data.text_column, "text", "csv, jsonl: column or field of the text"),
     TEXT("data.pair_column", data.pair_column, "", "csv, jsonl: that of a second text; empty: there is none"),
     STRING("data.label_column", data.label_column, "label", "csv, jsonl: that of the label"),
     INT("data.word_column", data.word_column, "1", -1000, 1000,
         "conll: column of the word, from 1, or from -1 at the end"),
     INT("data.tag_column", data.tag_column, "-1", -1000, 1000, "conll: column of the tag"),
+    STRING("data.separator", data.separator, "tab",
+           "items: what stands between the columns of a line, and of data.titles: tab, or the characters, as ::"),
+    INT("data.user_column", data.user_column, "1", 1, 1000, "items: column of the user, from 1"),
+    INT("data.item_column", data.item_column, "2", 1, 1000, "items: column of the item"),
+    INT("data.time_column", data.time_column, "4", 0, 1000,
+        "items: column of the time, a number; 0: there is none, and a user's lines are in order"),
+    INT("data.min_item_count", data.min_item_count, "5", 1, 1000000000,
+        "items, sequences: items that occur less often are left out"),
+    INT("data.min_user_items", data.min_user_items, "5", 3, 1000000000,
+        "items, sequences: users with fewer of the others are left out"),
+    PATH("data.titles", data.titles,
+         "items, sequences: file of an item and its title a line, for predictions; relative to the config file"),
+    BOOL("data.exclude_seen", data.exclude_seen, "true",
+         "items, sequences: evaluation does not rank items that the user has met before"),
     BOOL("data.split_sentences", data.split_sentences, "false",
          "pre-training: a line is a paragraph, cut at sentence ends; false: a line is a sentence"),
     NUMBER("data.mask_share", data.mask_share, "0.15", 0, true, 1, true,

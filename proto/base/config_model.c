@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 sc_status sc_config_model(const sc_config *self, int vocab, int labels, sc_model *out)
 {
@@ -113,4 +114,10 @@ int sc_config_n_microbatches(const sc_config *self)
 int sc_config_sequence_length(const sc_config *self)
 {
     return (int)(self->train.sequence_length != 0 ? self->train.sequence_length : self->model.context);
+}
+
+bool sc_config_has_items(const sc_config *self)
+{
+    const char *format = sc_config_word("data.format", self->data.format);
+    return strcmp(format, "items") == 0 || strcmp(format, "sequences") == 0;
 }

@@ -226,6 +226,38 @@ static void without_validation_data_the_default_never_evaluates(void **state)
     sc_config_destroy(&c);
 }
 
+/* Each user's last items are taken apart, by leave-one-out. */
+static void items_need_no_validation_data(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"data: {train: [a], format: items, validation: [b]}", ":1: data.validation: of items each user's last"},
+        {"data: {train: [a], format: items, validation_share: 0.1}", ":1: data.validation_share: of items each user's"},
+        {"data: {train: [a], format: items, tokenizer: byte}",
+         ":1: data.tokenizer: items are a vocabulary of their own"},
+        {"data: {train: [a], format: items}\nmodel: {family: bert, task: tagging}",
+         "sequences of items are learnt by a gpt2"},
+        {"data: {train: [a], format: items, min_user_items: 2}", "data.min_user_items: '2' is"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_contains(refused(cases[i][0]), cases[i][1]);
+    static const char *const formats[] = {"items", "sequences"};
+    for (size_t i = 0; i < 2; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "data: {train: [a], format: %s, separator: '::'}", formats[i]);
+        sc_config *c = accepted(text);
+        assert_true(sc_config_has_items(c));
+        assert_int_equal(c->train.eval_every, 100);
+        assert_int_equal(c->data.min_user_items, 5);
+        assert_string_equal(c->data.separator, "::");
+        assert_true(c->data.exclude_seen);
+        sc_config_destroy(&c);
+    }
+    sc_config *c = accepted("data: {train: [a]}");
+    assert_false(sc_config_has_items(c));
+    sc_config_destroy(&c);
+}
+
 static void several_mistakes_come_in_one_message(void **state)
 {
     (void)state;
@@ -608,6 +640,7 @@ int main(void)
         cmocka_unit_test(wrong_types_are_refused),
         cmocka_unit_test(impossible_combinations_are_refused),
         cmocka_unit_test(without_validation_data_the_default_never_evaluates),
+        cmocka_unit_test(items_need_no_validation_data),
         cmocka_unit_test(several_mistakes_come_in_one_message),
         cmocka_unit_test(twice_given_keys_are_refused),
         cmocka_unit_test(a_bert_is_described),

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "coordinator/data/feed.h"
+#include "coordinator/data/tokenizer_items.h"
 #include "tests/unit/scratch.h"
 
 #define VOCAB SC_SOURCE_DIR "/tests/golden/vocab-bert/uncased"
@@ -142,6 +143,61 @@ static void documents_are_masked_anew_in_each_epoch(void **state)
     sc_config_destroy(&config);
 }
 
+/* A user's items, in order of time, train; the last two are for the evaluations, one row each. */
+static void items_are_left_out_one_by_one(void **state)
+{
+    (void)state;
+    char data[1024];
+    const char *lines = "1|b|20\n1|a|10\n1|c|30\n1|d|40\n1|x|15\n2|a|1\n2|b|2\n2|c|3\n2|d|4\n2|a|5\n3|a|1\n",
+               *titles = "a|Title of a\n";
+    const char *path = scratch_write("items", lines, strlen(lines)),
+               *title_path = scratch_write("titles", titles, strlen(titles));
+    snprintf(data, sizeof data,
+             "model: {context: 8}\n"
+             "data: {train: [%s], format: items, separator: '|', time_column: 3, min_item_count: 2, min_user_items: 4, "
+             "titles: %s}",
+             path, title_path);
+    sc_config *config = config_of(data, "");
+    sc_feed *feed;
+    if (sc_feed_open(config, &feed) != SC_OK)
+        fail_msg("%s", sc_status_message());
+    const sc_item_sequences *sequences = sc_feed_sequences(feed);
+    assert_int_equal(sequences->n_users, 2);
+    assert_int_equal(sc_tokenizer_vocab(sc_feed_tokenizer(feed)), 5); /* a b c d, and padding */
+    assert_string_equal(sc_tokenizer_items_title(sc_feed_tokenizer(feed), 1), "Title of a");
+    /* "a b" and "a b c", with 1 and 2 targets; dev c and d behind them, test d and a */
+    const int32_t targets[SC_N_SPLITS][2] = {[SC_SPLIT_VALIDATION] = {3, 4}, [SC_SPLIT_TEST] = {4, 1}};
+    const sc_micro_batch *m;
+    sc_feed_size size;
+    assert_int_equal(sc_feed_n_items(feed, SC_SPLIT_TRAIN), 1);
+    assert_int_equal(sc_feed_measure(feed, (sc_feed_item){SC_SPLIT_TRAIN, 0}, &size), SC_OK);
+    for (int split = SC_SPLIT_VALIDATION; split < SC_N_SPLITS; split++) {
+        int n = 0;
+        assert_int_equal(sc_feed_n_items(feed, (sc_data_split)split), 1);
+        const sc_feed_item round = {(sc_data_split)split, 0};
+        assert_int_equal(sc_feed_n_microbatches(feed, round), 2); /* two lengths */
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(sc_feed_get(feed, round, i, &m), SC_OK);
+            assert_int_equal(m->B, 1);
+            assert_int_equal(m->targets[m->T - 1], targets[split][m->rows[0]]);
+            n += m->T;
+        }
+        assert_int_equal(n, split == SC_SPLIT_VALIDATION ? 5 : 7);
+    }
+    sc_feed_destroy(&feed);
+    sc_config_destroy(&config);
+    const char *short_lines = "1|a|1\n1|b|2\n1|a|3\n2|b|1\n2|a|2\n2|b|3\n";
+    scratch_write("items", short_lines, strlen(short_lines));
+    snprintf(data, sizeof data,
+             "data: {train: [%s], format: items, separator: '|', time_column: 3, min_item_count: 1, "
+             "min_user_items: 3}",
+             path);
+    config = config_of(data, "");
+    assert_int_equal(sc_feed_open(config, &feed), SC_INVALID);
+    assert_non_null(strstr(sc_status_message(), "c.yaml: data.train: no user has an item to train on"));
+    sc_config_destroy(&config);
+}
+
 static void a_token_stream_has_windows(void **state)
 {
     (void)state;
@@ -218,9 +274,8 @@ static void broken_data_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_come_in_epochs_and_rounds),
-        cmocka_unit_test(documents_are_masked_anew_in_each_epoch),
-        cmocka_unit_test(a_token_stream_has_windows),
+        cmocka_unit_test(texts_come_in_epochs_and_rounds), cmocka_unit_test(documents_are_masked_anew_in_each_epoch),
+        cmocka_unit_test(items_are_left_out_one_by_one),   cmocka_unit_test(a_token_stream_has_windows),
         cmocka_unit_test(broken_data_are_refused),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
