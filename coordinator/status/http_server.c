@@ -163,8 +163,40 @@ static void add_headers(struct MHD_Response *response, const sc_api_response *an
             MHD_add_response_header(response, headers[i].name, headers[i].value);
 }
 
+static const char problem_media[] = "application/problem+json";
 static const char too_many[] = "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
                                "\"detail\":\"there are as many streams of events as may be\"}";
+static const char too_large[] = "{\"type\":\"about:blank\",\"title\":\"Content Too Large\",\"status\":413,"
+                                "\"detail\":\"a body may have 65536 bytes, and no request needs one\"}";
+
+static enum MHD_Result queue(connection *c, struct MHD_Response *response, const sc_api_response *answer)
+{
+    if (!response)
+        return MHD_NO;
+    add_headers(response, answer);
+    const enum MHD_Result result = MHD_queue_response(c->peer, answer->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static struct MHD_Response *constant(const char *text)
+{
+    return MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+}
+
+/* A body that says itself that it is too large is refused before it comes; the connection is closed behind the answer. */
+static bool is_too_large(connection *c)
+{
+    const char *length = header(c->peer, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return length && strtoull(length, NULL, 10) > BODY_BYTES;
+}
+
+static enum MHD_Result refuse_body(connection *c)
+{
+    const sc_api_response refusal = {
+        .status = MHD_HTTP_CONTENT_TOO_LARGE, .content_type = problem_media, .cache_control = "no-store"};
+    return queue(c, constant(too_large), &refusal);
+}
 
 static enum MHD_Result answer(connection *c, const char *path, const char *method)
 {
@@ -182,8 +214,8 @@ static enum MHD_Result answer(connection *c, const char *path, const char *metho
     sc_api_answer(c->server->api, &request, &response);
     if (response.stream && c->server->n_streams >= SC_HTTP_STREAMS) {
         response.status = MHD_HTTP_SERVICE_UNAVAILABLE;
-        response.content_type = "application/problem+json";
-        queued = MHD_create_response_from_buffer(strlen(too_many), (void *)(uintptr_t)too_many, MHD_RESPMEM_PERSISTENT);
+        response.content_type = problem_media;
+        queued = constant(too_many);
     } else if (response.stream) {
         queued = begin_stream(c, response.after);
     } else {
@@ -192,12 +224,7 @@ static enum MHD_Result answer(connection *c, const char *path, const char *metho
         if (queued)
             response.owned = NULL; /* it is the response's now */
     }
-    enum MHD_Result result = MHD_NO;
-    if (queued) {
-        add_headers(queued, &response);
-        result = MHD_queue_response(c->peer, response.status, queued);
-        MHD_destroy_response(queued);
-    }
+    const enum MHD_Result result = queue(c, queued, &response);
     sc_api_response_clear(&response);
     return result;
 }
@@ -215,7 +242,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *peer, co
         c->answering = true;
         c->since_ns = now_ns(c->server);
         c->body_bytes = 0;
-        return MHD_YES;
+        return is_too_large(c) ? refuse_body(c) : MHD_YES;
     }
     if (*body_bytes > 0) {
         c->body_bytes += *body_bytes;

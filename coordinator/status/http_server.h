@@ -7,6 +7,11 @@
  * are at most SC_HTTP_STREAMS; they send what is new at most every 400 ms, and a comment every 15 seconds, by which a client that
  * has gone is noticed.
  *
+ * Errors are the API's problems (api.h), and 413 for a body that announces more than 64 KiB. What is no request at all never comes
+ * so far: libmicrohttpd 0.9 answers it itself, in HTML, and closes the connection, with 400 (a header line without a colon, a
+ * Content-Length that is no number, a broken chunk), 414 (a path of more than some 16 KiB), 431 (headers of more than that), 505
+ * (a version that is not 1.x); at a first line that is none, and when a chunked body passes 64 KiB, it closes without an answer.
+ *
  * It speaks plain HTTP. Where others than this machine's users can reach it, a proxy with TLS belongs in front. */
 #ifndef SC_HTTP_SERVER_H
 #define SC_HTTP_SERVER_H

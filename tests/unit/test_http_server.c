@@ -217,6 +217,44 @@ static void large_requests_are_refused(void **state)
     assert_serves();
 }
 
+/* What libmicrohttpd answers by itself, and what is closed: http_server.h says it. */
+static void what_is_no_request_is_refused(void **state)
+{
+    (void)state;
+    static char request[128 << 10], filler[40000];
+    memset(filler, 'a', sizeof filler - 1);
+    static const struct {
+        const char *before;
+        bool filled;
+        const char *after, *answer;
+    } cases[] = {
+        {"GET /livez HTTP/1.1\r\nHost: x\r\nX: ", true, "\r\n\r\n", "HTTP/1.1 431 "},
+        {"GET /", true, " HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 414 "},
+        {"GET /livez HTTP/3.7\r\nHost: x\r\n\r\n", false, "", "HTTP/1.1 505 "},
+        {"GET /livez HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", false, "", "HTTP/1.1 400 "},
+        {"POST /api/v1/stop HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", false, "", "HTTP/1.1 400 "},
+        {"POST /api/v1/stop HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", false, "",
+         "HTTP/1.1 400 "},
+        {"POST /api/v1/stop HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n", true, "", ""},
+        {"NOTHING\r\n\r\n", false, "", ""},
+        /* These are requests, and answered by us. */
+        {"POST /api/v1/stop HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", false, "",
+         "HTTP/1.1 413 Content Too Large\r\n"},
+        {"BREW /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", false, "", "HTTP/1.1 405 "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(request, sizeof request, "%s%s%s", cases[i].before, cases[i].filled ? filler : "", cases[i].after);
+        if (!cases[i].answer[0] && cases[i].filled)
+            strcat(request, filler); /* 64 KiB and more of the one chunk */
+        exchange(request);
+        if (strncmp(reply, cases[i].answer, strlen(cases[i].answer)) != 0 || (!cases[i].answer[0] && reply[0]))
+            fail_msg("%.40s: %.80s instead of %s", cases[i].before, reply, cases[i].answer);
+        if (i + 2 >= sizeof cases / sizeof *cases)
+            assert_non_null(strstr(reply, "Content-Type: application/problem+json\r\n"));
+    }
+    assert_serves();
+}
+
 /* One byte a second keeps a connection busy for ever, where only silence is timed. */
 static void a_request_that_never_ends_is_cut_off(void **state)
 {
@@ -373,6 +411,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(streams_bring_news_and_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_are_limited_and_free_their_place, setup, teardown),
         cmocka_unit_test_setup_teardown(large_requests_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_no_request_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_request_that_never_ends_is_cut_off, setup, teardown),
         cmocka_unit_test_setup_teardown(ten_thousand_malformed_requests, setup, teardown),
         cmocka_unit_test_setup_teardown(addresses_are_checked, setup, teardown),
