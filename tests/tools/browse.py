@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Opens a page in a headless Chromium and looks at it: browse.py URL EXPRESSION [--pictures DIR]
+"""Opens a page in a headless Chromium and looks at it: browse.py URL EXPRESSION [--pictures DIR] [--value JAVASCRIPT]...
 
-Waits until the JavaScript EXPRESSION is true in the page (60 seconds at most), prints the page's text, and fails if its script has
-complained or if it asked any other server for anything. Speaks the DevTools protocol over pipes: messages of JSON that end in
-NUL (chromium --remote-debugging-pipe)."""
+Waits until the JavaScript EXPRESSION is true in the page (60 seconds at most), prints the page's text, then each JAVASCRIPT and what
+it gives, keeps pictures of the page in DIR, and fails if its script has complained or if it asked any other server for anything. Speaks
+the DevTools protocol over pipes: messages of JSON that end in NUL (chromium --remote-debugging-pipe)."""
+import argparse
 import base64
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -57,7 +57,7 @@ class Browser:
         return self.call("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
 
-def look(browser, url, expression, pictures):
+def look(browser, url, expression, pictures, values):
     target = browser.call("Target.createTarget", url="about:blank")["targetId"]
     browser.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
     for domain in ("Runtime", "Log", "Network", "Page"):
@@ -69,6 +69,8 @@ def look(browser, url, expression, pictures):
             raise SystemExit(f"never came true: {expression}\n{browser.value('document.body.innerText')}")
         time.sleep(0.1)
     print(browser.value("document.body.innerText"))
+    for value in values:
+        print(f"{value}: {browser.value(value)}")
     for name, (width, height, scheme) in SHAPES.items() if pictures else []:
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=name == "narrow")
         browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
@@ -85,12 +87,16 @@ def look(browser, url, expression, pictures):
 
 
 def main():
-    url, expression = sys.argv[1:3]
-    pictures = sys.argv[4] if len(sys.argv) > 4 else None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("url")
+    parser.add_argument("expression")
+    parser.add_argument("--pictures")
+    parser.add_argument("--value", action="append", default=[])
+    a = parser.parse_args()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(profile)
         try:
-            look(browser, url, expression, pictures)
+            look(browser, a.url, a.expression, a.pictures, a.value)
         finally:
             browser.process.kill()
             browser.process.wait()
