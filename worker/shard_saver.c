@@ -2,6 +2,7 @@
 
 #include "proto/base/disk.h"
 #include "proto/base/files.h"
+#include "proto/wire/piece_queue.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,13 +19,6 @@ enum {
     MAX_TOKEN_BYTES = 256,
 };
 
-typedef struct piece {
-    struct piece *next;
-    uint64_t from;
-    sc_buffer *data;
-    char name[SC_SHARD_NAME_BYTES];
-} piece;
-
 typedef enum job { NO_JOB, CHECK, WRITE } job;
 
 struct sc_shard_saver {
@@ -34,59 +28,28 @@ struct sc_shard_saver {
     bool started;
     char *path, *token; /* of the job; the thread's while one runs */
     sc_shard *shard;
+    sc_piece_queue *queue; /* open while a shard is written and more is to come */
 
     pthread_mutex_t lock; /* guards what follows; held for a few instructions */
     pthread_cond_t changed;
     job job; /* queued or running */
-    piece *first, **last;
-    uint64_t queued_bytes;
-    bool finishing, cancelled, failed, stopping;
+    bool cancelled, stopping;
     bool have_result;
     sc_shard_result result;
 };
 
 /* --- the thread --------------------------------------------------------------------------------------------------------- */
 
-static void drop(piece *p)
-{
-    sc_buffer_unref(&p->data);
-    free(p);
-}
-
-/* The next piece, waiting for one. NULL: there will be none. */
-static piece *take(sc_shard_saver *self)
-{
-    pthread_mutex_lock(&self->lock);
-    while (!self->first && !self->finishing && !self->cancelled)
-        pthread_cond_wait(&self->changed, &self->lock);
-    piece *p = self->cancelled ? NULL : self->first;
-    if (p && !(self->first = p->next))
-        self->last = &self->first;
-    pthread_mutex_unlock(&self->lock);
-    return p;
-}
-
-static void count_off(sc_shard_saver *self, piece *p)
-{
-    pthread_mutex_lock(&self->lock);
-    self->queued_bytes -= sc_buffer_bytes(p->data);
-    pthread_mutex_unlock(&self->lock);
-    drop(p);
-    self->notify(self->context); /* there is room */
-}
-
 static sc_status write_shard(sc_shard_saver *self, sc_shard_result *result)
 {
     SC_TRY(sc_shard_open(self->shard, self->path));
     sc_status status = SC_OK;
-    for (piece *p; status == SC_OK && (p = take(self));) {
+    for (sc_piece *p; status == SC_OK && (p = sc_piece_queue_take(self->queue));) {
         status = sc_shard_write(self->shard, p->name, p->from, sc_buffer_data(p->data), sc_buffer_bytes(p->data));
-        count_off(self, p);
+        sc_piece_queue_done(self->queue, &p);
+        self->notify(self->context); /* there is room */
     }
-    pthread_mutex_lock(&self->lock);
-    bool cancelled = self->cancelled;
-    pthread_mutex_unlock(&self->lock);
-    if (status == SC_OK && cancelled)
+    if (status == SC_OK && sc_piece_queue_is_shut(self->queue))
         status = SC_FAIL(SC_CANCELLED, "%s: the shard is not wanted any more", self->path);
     if (status == SC_OK)
         status = sc_shard_commit(self->shard, &result->bytes, result->hash);
@@ -134,33 +97,19 @@ static sc_status check(sc_shard_saver *self)
     return SC_OK;
 }
 
-static void drop_all(piece *p)
-{
-    while (p) {
-        piece *next = p->next;
-        drop(p);
-        p = next;
-    }
-}
-
 static void end_job(sc_shard_saver *self, const sc_shard_result *result)
 {
+    sc_piece_queue_shut(self->queue); /* before another job can open it */
     sc_shard_destroy(&self->shard);
     free(self->path);
     free(self->token);
     self->path = self->token = NULL;
     pthread_mutex_lock(&self->lock);
-    piece *rest = self->first;
-    self->first = NULL;
-    self->last = &self->first;
-    self->queued_bytes = 0;
     self->have_result = !self->cancelled;
     self->result = *result;
-    self->failed = result->status != SC_OK;
-    self->cancelled = self->finishing = false;
+    self->cancelled = false;
     self->job = NO_JOB;
     pthread_mutex_unlock(&self->lock);
-    drop_all(rest);
     self->notify(self->context);
 }
 
@@ -193,9 +142,13 @@ sc_status sc_shard_saver_new(void (*notify)(void *context), void *context, sc_sh
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the shard saver");
     self->notify = notify;
     self->context = context;
-    self->last = &self->first;
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
+    sc_status status = sc_piece_queue_new(&self->queue);
+    if (status != SC_OK) {
+        sc_shard_saver_destroy(&self);
+        return status;
+    }
     sigset_t all, before; /* signals are for the thread that waits for them */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -223,8 +176,10 @@ void sc_shard_saver_destroy(sc_shard_saver **self_p)
         self->cancelled = self->job != NO_JOB;
         pthread_cond_signal(&self->changed);
         pthread_mutex_unlock(&self->lock);
+        sc_piece_queue_shut(self->queue);
         pthread_join(self->thread, NULL);
     }
+    sc_piece_queue_destroy(&self->queue);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);
     free(self);
@@ -253,9 +208,11 @@ static sc_status queue(sc_shard_saver *self, job kind, char *path, char *token, 
     self->token = token;
     self->shard = *shard;
     *shard = NULL;
+    if (kind == WRITE)
+        sc_piece_queue_open(self->queue);
     pthread_mutex_lock(&self->lock);
     self->job = kind;
-    self->have_result = self->failed = self->finishing = self->cancelled = false;
+    self->have_result = self->cancelled = false;
     pthread_cond_signal(&self->changed);
     pthread_mutex_unlock(&self->lock);
     return SC_OK;
@@ -274,41 +231,17 @@ sc_status sc_shard_saver_begin(sc_shard_saver *self, const char *path, sc_shard 
 
 bool sc_shard_saver_has_room(sc_shard_saver *self)
 {
-    pthread_mutex_lock(&self->lock);
-    bool has_room = self->queued_bytes < MAX_QUEUED;
-    pthread_mutex_unlock(&self->lock);
-    return has_room;
+    return sc_piece_queue_bytes(self->queue) < MAX_QUEUED;
 }
 
 sc_status sc_shard_saver_piece(sc_shard_saver *self, const char *name, uint64_t from, sc_buffer *data)
 {
-    piece *p = malloc(sizeof *p);
-    if (!p) {
-        sc_buffer_unref(&data);
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a piece of '%s'", name);
-    }
-    *p = (piece){.from = from, .data = data};
-    snprintf(p->name, sizeof p->name, "%s", name);
-    pthread_mutex_lock(&self->lock);
-    bool wanted = self->job == WRITE && !self->cancelled && !self->finishing;
-    if (wanted) {
-        *self->last = p;
-        self->last = &p->next;
-        self->queued_bytes += sc_buffer_bytes(data);
-        pthread_cond_signal(&self->changed);
-    }
-    pthread_mutex_unlock(&self->lock);
-    if (!wanted)
-        drop(p);
-    return SC_OK;
+    return sc_piece_queue_put(self->queue, 0, name, from, data);
 }
 
 void sc_shard_saver_finish(sc_shard_saver *self)
 {
-    pthread_mutex_lock(&self->lock);
-    self->finishing = self->job == WRITE;
-    pthread_cond_signal(&self->changed);
-    pthread_mutex_unlock(&self->lock);
+    sc_piece_queue_close(self->queue);
 }
 
 void sc_shard_saver_cancel(sc_shard_saver *self)
@@ -316,8 +249,8 @@ void sc_shard_saver_cancel(sc_shard_saver *self)
     pthread_mutex_lock(&self->lock);
     self->cancelled = self->job != NO_JOB;
     self->have_result = false;
-    pthread_cond_signal(&self->changed);
     pthread_mutex_unlock(&self->lock);
+    sc_piece_queue_shut(self->queue);
 }
 
 bool sc_shard_saver_take_result(sc_shard_saver *self, sc_shard_result *out)

@@ -15,6 +15,7 @@
 #include "proto/base/disk.h"
 #include "proto/base/files.h"
 #include "proto/base/shard.h"
+#include "proto/wire/piece_queue.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -23,14 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-typedef struct piece {
-    struct piece *next;
-    int shard;
-    uint64_t from;
-    sc_buffer *data;
-    char name[]; /* of the tensor */
-} piece;
 
 typedef struct shard {
     sc_shard *file;
@@ -50,13 +43,11 @@ struct sc_checkpoint_writer {
     pthread_t thread;
     bool started;
     char path[PATH_MAX]; /* of the set; the thread writes it, before `placed` */
+    sc_piece_queue *queue;
+    bool finishing; /* the caller's */
 
     pthread_mutex_t lock; /* guards what follows; held for a few instructions */
-    pthread_cond_t changed;
-    piece *first, **last;
-    uint64_t queued_bytes;
-    bool placed; /* the set's directory and the files that describe it are there */
-    bool finishing, cancelled;
+    bool placed;          /* the set's directory and the files that describe it are there */
     bool ended;
     sc_status status; /* once ended */
     char message[1024];
@@ -73,28 +64,6 @@ static void file_in(const sc_checkpoint_writer *self, const char *name, char pat
 }
 
 /* --- the thread --------------------------------------------------------------------------------------------------------- */
-
-/* The next piece, waiting for one. NULL: there will be none, or the set was given up. */
-static piece *take(sc_checkpoint_writer *self)
-{
-    pthread_mutex_lock(&self->lock);
-    while (!self->first && !self->finishing && !self->cancelled)
-        pthread_cond_wait(&self->changed, &self->lock);
-    piece *p = self->cancelled ? NULL : self->first;
-    if (p && !(self->first = p->next))
-        self->last = &self->first;
-    pthread_mutex_unlock(&self->lock);
-    return p;
-}
-
-static void release(sc_checkpoint_writer *self, piece *p)
-{
-    pthread_mutex_lock(&self->lock);
-    self->queued_bytes -= sc_buffer_bytes(p->data);
-    pthread_mutex_unlock(&self->lock);
-    sc_buffer_unref(&p->data);
-    free(p);
-}
 
 /* Only directories that are not there yet: what is in a set stays as it is, complete or not. */
 static sc_status make_directory(const char *path, bool *made)
@@ -150,7 +119,7 @@ static sc_status open_shard(sc_checkpoint_writer *self, int index)
     return sc_shard_open(self->shards[index].file, path);
 }
 
-static sc_status write_piece(sc_checkpoint_writer *self, const piece *p)
+static sc_status write_piece(sc_checkpoint_writer *self, const sc_piece *p)
 {
     SC_TRY(open_shard(self, p->shard));
     return sc_shard_write(self->shards[p->shard].file, p->name, p->from, sc_buffer_data(p->data),
@@ -160,16 +129,13 @@ static sc_status write_piece(sc_checkpoint_writer *self, const piece *p)
 static sc_status write_pieces(sc_checkpoint_writer *self)
 {
     sc_status status = SC_OK;
-    for (piece *p; status == SC_OK && (p = take(self));) {
+    for (sc_piece *p; status == SC_OK && (p = sc_piece_queue_take(self->queue));) {
         status = write_piece(self, p);
-        release(self, p);
+        sc_piece_queue_done(self->queue, &p);
     }
-    if (status != SC_OK)
-        return status;
-    pthread_mutex_lock(&self->lock);
-    bool cancelled = self->cancelled;
-    pthread_mutex_unlock(&self->lock);
-    return cancelled ? SC_FAIL(SC_CANCELLED, "%s: the save was given up before its end", self->path) : SC_OK;
+    if (status == SC_OK && sc_piece_queue_is_shut(self->queue))
+        status = SC_FAIL(SC_CANCELLED, "%s: the save was given up before its end", self->path);
+    return status;
 }
 
 /* A worker's shard has to be seen from here, too. */
@@ -251,15 +217,8 @@ static void *run(void *context)
     self->ended = true;
     self->status = status;
     memcpy(self->message, message, sizeof message);
-    piece *rest = self->first; /* after an error; nothing is added any more */
-    self->first = NULL;
-    self->last = &self->first;
     pthread_mutex_unlock(&self->lock);
-    while (rest) {
-        piece *next = rest->next;
-        release(self, rest);
-        rest = next;
-    }
+    sc_piece_queue_shut(self->queue); /* after an error pieces may be there */
     return NULL;
 }
 
@@ -321,8 +280,6 @@ static sc_status make(const char *dir, sc_checkpoint_place place, const sc_manif
     if (!self)
         return out_of_memory(dir);
     pthread_mutex_init(&self->lock, NULL);
-    pthread_cond_init(&self->changed, NULL);
-    self->last = &self->first;
     self->place = place;
     self->n_shards = n_shards;
     self->tokenizer = tokenizer;
@@ -332,6 +289,8 @@ static sc_status make(const char *dir, sc_checkpoint_place place, const sc_manif
         goto failed;
     SC_TRY_GOTO(status, copy_manifest(self, manifest), failed);
     SC_TRY_GOTO(status, make_shards(self, like), failed);
+    SC_TRY_GOTO(status, sc_piece_queue_new(&self->queue), failed);
+    sc_piece_queue_open(self->queue);
     SC_TRY_GOTO(status, start(self), failed);
     *out = self;
     return SC_OK;
@@ -370,11 +329,12 @@ sc_status sc_checkpoint_writer_declare(sc_checkpoint_writer *self, int index, co
     return sc_shard_add(self->shards[index].file, name, shape);
 }
 
-/* Under the lock: whether the thread still takes anything. */
-static sc_status check_open(const sc_checkpoint_writer *self)
+/* Whether the thread still takes anything. */
+static sc_status check_open(sc_checkpoint_writer *self)
 {
-    if (self->ended && self->status != SC_OK)
-        return SC_FAIL(self->status, "%s", self->message);
+    sc_status status;
+    if (sc_checkpoint_writer_done(self, &status) && status != SC_OK)
+        return status;
     if (self->finishing)
         return SC_FAIL(SC_FAILED_PRECONDITION, "%s: the set was finished already", self->dir);
     return SC_OK;
@@ -384,27 +344,9 @@ sc_status sc_checkpoint_writer_piece(sc_checkpoint_writer *self, int index, cons
                                      sc_buffer *data)
 {
     SC_TRY(check_shard(self, index));
-    size_t name_bytes = strlen(name) + 1;
-    piece *p = malloc(sizeof *p + name_bytes);
-    if (!p)
-        return out_of_memory(self->dir);
-    *p = (piece){.shard = index, .from = from, .data = sc_buffer_ref(data)};
-    memcpy(p->name, name, name_bytes);
-    pthread_mutex_lock(&self->lock);
-    sc_status status = check_open(self);
-    if (status == SC_OK) {
-        *self->last = p;
-        self->last = &p->next;
-        self->queued_bytes += sc_buffer_bytes(data);
-        self->shards[index].begun = true;
-        pthread_cond_signal(&self->changed);
-    }
-    pthread_mutex_unlock(&self->lock);
-    if (status != SC_OK) {
-        sc_buffer_unref(&p->data);
-        free(p);
-    }
-    return status;
+    SC_TRY(check_open(self));
+    self->shards[index].begun = true;
+    return sc_piece_queue_put(self->queue, index, name, from, sc_buffer_ref(data));
 }
 
 sc_status sc_checkpoint_writer_reported(sc_checkpoint_writer *self, int index, uint64_t bytes, const char *hash)
@@ -412,37 +354,28 @@ sc_status sc_checkpoint_writer_reported(sc_checkpoint_writer *self, int index, u
     SC_TRY(check_shard(self, index));
     if (strlen(hash) != SC_CHECKSUM_BYTES - 1)
         return SC_FAIL(SC_INVALID, "shard %d: \"%.64s\" is no hash", index, hash);
-    pthread_mutex_lock(&self->lock);
-    sc_status status = check_open(self);
+    SC_TRY(check_open(self));
     shard *s = &self->shards[index];
-    if (status == SC_OK && s->begun)
-        status = SC_FAIL(SC_FAILED_PRECONDITION, "shard %d comes in pieces; a worker cannot have written it", index);
-    if (status == SC_OK) {
-        s->begun = s->reported = true;
-        s->bytes = bytes;
-        memcpy(s->hash, hash, sizeof s->hash);
-    }
-    pthread_mutex_unlock(&self->lock);
-    return status;
+    if (s->begun)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "shard %d comes in pieces; a worker cannot have written it", index);
+    s->begun = s->reported = true;
+    s->bytes = bytes;
+    memcpy(s->hash, hash, sizeof s->hash);
+    return SC_OK;
 }
 
 uint64_t sc_checkpoint_writer_queued(sc_checkpoint_writer *self)
 {
-    pthread_mutex_lock(&self->lock);
-    uint64_t bytes = self->queued_bytes;
-    pthread_mutex_unlock(&self->lock);
-    return bytes;
+    return sc_piece_queue_bytes(self->queue);
 }
 
 sc_status sc_checkpoint_writer_finish(sc_checkpoint_writer *self)
 {
-    pthread_mutex_lock(&self->lock);
     sc_status status = check_open(self);
     self->finishing = true;
     for (int i = 0; i < self->n_shards; i++)
         self->shards[i].begun = true;
-    pthread_cond_signal(&self->changed);
-    pthread_mutex_unlock(&self->lock);
+    sc_piece_queue_close(self->queue);
     return status;
 }
 
@@ -466,10 +399,8 @@ const char *sc_checkpoint_writer_path(sc_checkpoint_writer *self)
 
 void sc_checkpoint_writer_cancel(sc_checkpoint_writer *self)
 {
-    pthread_mutex_lock(&self->lock);
-    self->cancelled = !self->finishing;
-    pthread_cond_signal(&self->changed);
-    pthread_mutex_unlock(&self->lock);
+    if (!self->finishing)
+        sc_piece_queue_shut(self->queue);
 }
 
 void sc_checkpoint_writer_destroy(sc_checkpoint_writer **self_p)
@@ -487,7 +418,7 @@ void sc_checkpoint_writer_destroy(sc_checkpoint_writer **self_p)
     sc_manifest_clear(&self->manifest);
     free(self->shards);
     free(self->dir);
-    pthread_cond_destroy(&self->changed);
+    sc_piece_queue_destroy(&self->queue);
     pthread_mutex_destroy(&self->lock);
     free(self);
 }
