@@ -23,6 +23,7 @@ static const command commands[] = {
     {"batches", sc_cli_batches, "print the micro-batches that training will see"},
     {"tokenize", sc_cli_tokenize, "write the tokens of texts to a file, or make a vocabulary from texts"},
     {"generate", sc_cli_generate, "write text with a trained model"},
+    {"predict", sc_cli_predict, "labels, entities or masked words of texts by a trained model"},
     {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
     {"report", sc_cli_report, "precision, recall and F1 of a file of predictions"},
     {"export", sc_cli_export, "write a trained model as Hugging Face's programs read it"},

@@ -202,6 +202,11 @@ sc_status sc_cluster_poll(sc_cluster *self)
     return SC_OK;
 }
 
+sc_status sc_cluster_watch(sc_cluster *self, int fd, void (*readable)(void *context, int fd), void *context)
+{
+    return sc_node_watch(self->node, fd, readable, context);
+}
+
 sc_status sc_cluster_gather(sc_cluster *self)
 {
     uint64_t start = sc_cluster_now_ms(self), limit = (uint64_t)self->options.config->wire.join_ms;

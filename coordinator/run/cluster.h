@@ -66,6 +66,8 @@ bool sc_cluster_stop_requested(const sc_cluster *self);
 
 /* One turn: handles what came, looks after leases and local workers. Errors: what the cluster keeps. */
 sc_status sc_cluster_poll(sc_cluster *self);
+/* From now on sc_cluster_poll ends as soon as `fd` can be read, and calls back; `readable` NULL: no more. */
+sc_status sc_cluster_watch(sc_cluster *self, int fd, void (*readable)(void *context, int fd), void *context);
 /* Waits until all that are wanted have joined, and seats them. Errors: SC_DEADLINE_EXCEEDED after wire.join_ms, naming how many
  * came; SC_CANCELLED if a stop was requested. */
 sc_status sc_cluster_gather(sc_cluster *self);
@@ -149,6 +151,8 @@ sc_status sc_cluster_run_pretraining(sc_cluster *self, uint64_t sequence, int pl
 sc_status sc_cluster_run_cached(sc_cluster *self, uint64_t sequence, int plan, int position);
 /* Waits for all workers' answers. *result is borrowed until the second sc_cluster_run from here. */
 sc_status sc_cluster_wait(sc_cluster *self, uint64_t sequence, const sc_step_result **result);
+/* Whether they are all there: then waiting takes no time. */
+bool sc_cluster_has_answers(const sc_cluster *self, uint64_t sequence);
 /* Tells all to apply the optimizer; does not wait. */
 sc_status sc_cluster_apply(sc_cluster *self, uint64_t sequence, float grad_scale, float learning_rate);
 sc_status sc_cluster_wait_applied(sc_cluster *self, uint64_t sequence);

@@ -452,6 +452,12 @@ sc_status sc_cluster_wait(sc_cluster *self, uint64_t sequence, const sc_step_res
     return SC_OK;
 }
 
+bool sc_cluster_has_answers(const sc_cluster *self, uint64_t sequence)
+{
+    const sc_step_result *r = &self->results[sequence % SC_CLUSTER_MAX_IN_FLIGHT];
+    return r->in_use && r->sequence == sequence && r->n_answered == self->n_ranks;
+}
+
 static void on_applied(void *context, int rank, const sc_result *result)
 {
     (void)rank, (void)result;

@@ -43,7 +43,7 @@ static const struct {
     {"omp", {"kernels/cpu/"}},
     {"microhttpd", {"coordinator/status/"}},
     {"gnutls", {"coordinator/status/tls_stream"}},
-    {"libfyaml", {"proto/base/config"}},
+    {"libfyaml", {"proto/base/config", "coordinator/run/answers"}},
     {"pcre2", {"coordinator/data/"}},
     {"utf8proc", {"coordinator/data/"}},
     {"jansson",

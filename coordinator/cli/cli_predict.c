@@ -1,0 +1,266 @@
+/* stagecoach predict: what a model says of texts. */
+#include "coordinator/cli/cli.h"
+#include "coordinator/run/predict_stream.h"
+#include "coordinator/run/prediction_text.h"
+#include "proto/base/clock.h"
+#include "proto/base/legend.h"
+#include "proto/base/log.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SC_LOG_SUBSYSTEM "predict"
+
+static const char help[] =
+    "Usage: stagecoach predict RUN|DIR [--text T | --file F | -] [--workers N] [--threads N] [OPTION]...\n"
+    "\n"
+    "Tells what the model of the run directory RUN, or of a directory of weights DIR, says of each text: its label, "
+    "the\n"
+    "entities in it, or the words behind [MASK]. A text is a line of standard input (-, the default) or of a file, "
+    "and\n"
+    "is answered when it comes, in order. Offsets count characters (Unicode code points).\n"
+    "\n"
+    "  --text T          this text alone\n"
+    "  --file F          the lines of F\n"
+    "  --input I         lines  a text a line (the default)\n"
+    "                    pairs  a text, a tab, a second text: for models of two sentences\n"
+    "                    conll  a word a line in columns, an empty line between sentences: for models that tag\n"
+    "  --pair            the same as --input pairs\n"
+    "  --word-column N   conll: the column of the word, from 1, or from -1 at the last (default 1)\n"
+    "  --tag-column N    conll: that of its right tag, which --format conll repeats (default -1; 0: there is none)\n"
+    "  --format F        jsonl  a JSON object a text (the default)\n"
+    "                    tsv    text, label and probability between tabs; or an entity or a masked word's guess a "
+    "line\n"
+    "                    conll  word, right tag if there is one, and predicted tag: what 'stagecoach report' reads\n"
+    "  --top N           the N likeliest labels as \"scores\"; words behind each [MASK] (default 5)\n"
+    "  --answers FILE    YAML or JSON: an answer for each label, and the probability below which nothing is known\n"
+    "  --max-length N    tokens of a text; of longer ones the end is cut, tagging goes on in a next window\n"
+    "                    (default: as many as the model takes)\n"
+    "  --workers N       stages, one process each (default 1); the answers are the same to the bit for any number\n"
+    "  --threads N       threads of each worker (default: an equal share of the cores)\n"
+    "  --help            this text\n"
+    "\n"
+    "A text that is empty, not UTF-8 or too long is answered with {\"line\":N,\"error\":...} (with other formats told "
+    "on\n"
+    "standard error), and the others go on; the exit code is then 1.\n";
+
+typedef struct arguments {
+    sc_predictor_options predictor;
+    sc_predict_stream_options stream;
+    sc_prediction_format format;
+    int top;
+    const char *answers;
+} arguments;
+
+static bool parse_word(const char *command, const char *option, const char *text, const char *const *words, int *out)
+{
+    for (*out = 0; words[*out]; ++*out)
+        if (strcmp(text, words[*out]) == 0)
+            return true;
+    sc_cli_usage(command, "option '%s' wants %s, %s or %s, not '%s'", option, words[0], words[1], words[2], text);
+    return false;
+}
+
+static bool check_place(const char *command, int argc, char **argv, arguments *a)
+{
+    const int n = argc - optind;
+    if (n < 1) {
+        sc_cli_usage(command, "the RUN directory is missing");
+        return false;
+    }
+    if (n > 2 || (n == 2 && strcmp(argv[optind + 1], "-") != 0)) {
+        sc_cli_usage(command, "'%s' is too much: texts come with --text or --file, or through standard input",
+                     argv[optind + 1]);
+        return false;
+    }
+    const int n_sources = (a->stream.text != NULL) + (a->stream.path != NULL) + (n == 2);
+    if (n_sources > 1) {
+        sc_cli_usage(command, "take one of --text, --file and -");
+        return false;
+    }
+    if (a->stream.text && a->stream.input == SC_PREDICT_CONLL) {
+        sc_cli_usage(command, "--input conll is for files and standard input; --text is a text");
+        return false;
+    }
+    if (a->stream.path && strcmp(a->stream.path, "-") == 0)
+        a->stream.path = NULL;
+    a->predictor.dir = argv[optind];
+    return true;
+}
+
+/* Returns -1 to go on, or the exit code. */
+static int read_arguments(int argc, char **argv, arguments *a)
+{
+    enum { TEXT = 256, FILE_, INPUT, PAIR, WORD, TAG, FORMAT, TOP, ANSWERS, LENGTH, WORKERS, THREADS, HELP };
+    static const struct option options[] = {
+        {"text", required_argument, NULL, TEXT},
+        {"file", required_argument, NULL, FILE_},
+        {"input", required_argument, NULL, INPUT},
+        {"pair", no_argument, NULL, PAIR},
+        {"word-column", required_argument, NULL, WORD},
+        {"tag-column", required_argument, NULL, TAG},
+        {"format", required_argument, NULL, FORMAT},
+        {"top", required_argument, NULL, TOP},
+        {"answers", required_argument, NULL, ANSWERS},
+        {"max-length", required_argument, NULL, LENGTH},
+        {"workers", required_argument, NULL, WORKERS},
+        {"threads", required_argument, NULL, THREADS},
+        {"help", no_argument, NULL, HELP},
+        {NULL, 0, NULL, 0},
+    };
+    static const char *const inputs[] = {"lines", "pairs", "conll", NULL};
+    static const char *const formats[] = {"jsonl", "tsv", "conll", NULL};
+    int64_t word = 1, tag = -1, top = 0, length = 0, workers = 1, threads = 0;
+    int input = SC_PREDICT_LINES, format = SC_PREDICTION_JSONL;
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        bool ok = true;
+        switch (option) {
+        case TEXT:
+            a->stream.text = optarg;
+            break;
+        case FILE_:
+            a->stream.path = optarg;
+            break;
+        case INPUT:
+            ok = parse_word(argv[0], "--input", optarg, inputs, &input);
+            break;
+        case PAIR:
+            input = SC_PREDICT_PAIRS;
+            break;
+        case WORD:
+            ok = sc_cli_integer(argv[0], "--word-column", optarg, -64, 64, &word);
+            break;
+        case TAG:
+            ok = sc_cli_integer(argv[0], "--tag-column", optarg, -64, 64, &tag);
+            break;
+        case FORMAT:
+            ok = parse_word(argv[0], "--format", optarg, formats, &format);
+            break;
+        case TOP:
+            ok = sc_cli_integer(argv[0], "--top", optarg, 1, 1000, &top);
+            break;
+        case ANSWERS:
+            a->answers = optarg;
+            break;
+        case LENGTH:
+            ok = sc_cli_integer(argv[0], "--max-length", optarg, 8, INT_MAX, &length);
+            break;
+        case WORKERS:
+            ok = sc_cli_integer(argv[0], "--workers", optarg, 1, SC_MAX_STAGES, &workers);
+            break;
+        case THREADS:
+            ok = sc_cli_integer(argv[0], "--threads", optarg, 1, 1024, &threads);
+            break;
+        case 'h':
+        case HELP:
+            printf("%s", help);
+            return sc_cli_finish(argv[0], SC_EXIT_OK);
+        default:
+            return sc_cli_try_help(argv[0]);
+        }
+        if (!ok)
+            return SC_EXIT_USAGE;
+    }
+    if (word == 0)
+        return sc_cli_usage(argv[0], "option '--word-column' counts from 1, or from -1 at the last");
+    a->stream.input = (sc_predict_input)input;
+    a->format = (sc_prediction_format)format;
+    a->stream.word_column = (int)word;
+    a->stream.tag_column = (int)tag;
+    a->top = (int)top;
+    a->predictor.top = top > 0 ? (int)top : 5;
+    a->predictor.longest = (int)length;
+    a->predictor.workers = (int)workers;
+    a->predictor.threads = (int)threads;
+    return check_place(argv[0], argc, argv, a) ? -1 : SC_EXIT_USAGE;
+}
+
+/* What fits the model, and what does not: 0, or the exit code. */
+static int check_model(const char *command, const arguments *a, const sc_predict_model *m)
+{
+    const bool tags = m->model.task == SC_TASK_TAGGING, classifies = m->model.task == SC_TASK_CLASSIFICATION;
+    if (a->stream.input == SC_PREDICT_CONLL && !tags)
+        return sc_cli_usage(command, "--input conll is for a model that tags words; the one in %s does not", m->dir);
+    if (a->format == SC_PREDICTION_CONLL && !tags)
+        return sc_cli_usage(command, "--format conll is for a model that tags words; the one in %s does not", m->dir);
+    if (a->stream.input == SC_PREDICT_PAIRS && (!classifies || m->model.token_types < 2))
+        return sc_cli_usage(command, "--pair is for a classifier of two sentences; the model in %s is none", m->dir);
+    if (a->answers && !classifies)
+        return sc_cli_usage(command, "--answers is for a classifier; the model in %s is none", m->dir);
+    return 0;
+}
+
+typedef struct printer {
+    const char *command;
+    bool tells_mistakes; /* on standard error, as the format has no place for them */
+    sc_prediction_text *text;
+    sc_line_writer out;
+    sc_predictor *predictor;
+} printer;
+
+static sc_status print(void *context, const sc_predict_item *item, bool last)
+{
+    enum { MUCH = 1 << 16 };
+    printer *p = context;
+    if (item->message && p->tells_mistakes)
+        fprintf(stderr, "%s: line %" PRIu64 ": %s\n", p->command, item->line, item->message);
+    SC_TRY(sc_prediction_text_put(p->text, item, &p->out));
+    return last || p->out.n > MUCH ? sc_line_writer_flush(&p->out) : SC_OK;
+}
+
+static sc_status keep_going(void *context)
+{
+    return sc_predictor_wait(context, -1);
+}
+
+static sc_status run(const arguments *a, printer *p, const sc_answers *answers, sc_predict_stream_result *result)
+{
+    const sc_clock clock = sc_clock_system();
+    p->tells_mistakes = a->format != SC_PREDICTION_JSONL;
+    p->out = (sc_line_writer){.fd = STDOUT_FILENO, .context = p->predictor, .wait = keep_going};
+    sc_predict_stream_options stream = a->stream;
+    stream.predictor = p->predictor;
+    stream.context = p;
+    stream.each = print;
+    SC_TRY(sc_predict_stream_check(stream.path));
+    SC_TRY(sc_prediction_text_new(sc_predictor_model(p->predictor), a->format, a->top, answers, &p->text));
+    SC_TRY(sc_predictor_start_workers(p->predictor));
+    const uint64_t begin = sc_clock_ns(&clock);
+    SC_TRY(sc_predict_stream_run(&stream, result));
+    const double seconds = sc_clock_seconds_since(&clock, begin);
+    const uint64_t n_tokens = sc_predictor_n_tokens(p->predictor);
+    SC_DEBUG("%" PRIu64 " texts of %" PRIu64 " tokens in %.3f s: %.0f tok/s", result->n_items, n_tokens, seconds,
+            (double)n_tokens / seconds);
+    return SC_OK;
+}
+
+int sc_cli_predict(int argc, char **argv)
+{
+    arguments a = {0};
+    int code = read_arguments(argc, argv, &a);
+    if (code >= 0)
+        return code;
+    printer p = {.command = argv[0]};
+    sc_answers *answers = NULL;
+    sc_predict_stream_result result = {0};
+    sc_status status = sc_predictor_open(&a.predictor, &p.predictor);
+    code = status == SC_OK ? check_model(argv[0], &a, sc_predictor_model(p.predictor)) : SC_EXIT_OK;
+    if (status == SC_OK && code == SC_EXIT_OK && a.answers)
+        status = sc_answers_load(a.answers, &sc_predictor_model(p.predictor)->labels, &answers);
+    if (status == SC_OK && code == SC_EXIT_OK) {
+        status = run(&a, &p, answers, &result);
+        if (result.n_mistakes > 0)
+            code = SC_EXIT_FAILURE;
+    }
+    sc_predictor_close(&p.predictor);
+    if (status != SC_OK)
+        code = p.out.closed ? SC_EXIT_FAILURE : sc_cli_failed(argv[0]);
+    sc_prediction_text_destroy(&p.text);
+    sc_line_writer_clear(&p.out);
+    sc_answers_destroy(&answers);
+    return code;
+}
