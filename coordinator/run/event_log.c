@@ -253,7 +253,7 @@ sc_status sc_event_log_run_started(sc_event_log *self, const sc_event_run *run)
     add(&e, "train_tokens", count(run->train_tokens));
     add(&e, "validation_tokens", count(run->validation_tokens));
     add(&e, "first_step", json_integer(run->first_step));
-    add(&e, "steps", json_integer(config->train.steps));
+    add(&e, "steps", json_integer(run->steps));
     add(&e, "batch_size", json_integer(config->train.batch_size));
     add(&e, "micro_batch_size", json_integer(config->train.micro_batch_size));
     add(&e, "sequence_length", json_integer(sc_config_sequence_length(config)));

@@ -39,6 +39,7 @@ typedef struct sc_event_run {
     const sc_config *config;
     int workers, vocab;
     uint64_t parameters, train_tokens, validation_tokens;
+    int64_t steps;      /* of the whole run */
     int64_t first_step; /* 1, or where a resumed run goes on */
 } sc_event_run;
 

@@ -8,10 +8,11 @@ static double share(int64_t step, int64_t from, int64_t to)
     return step >= to ? 1 : step <= from ? 0 : (double)(step - from) / (double)(to - from);
 }
 
-double sc_lr_at(const sc_config *config, int64_t step)
+double sc_lr_at(const sc_config *config, int64_t steps, int64_t step)
 {
     const double peak = config->train.learning_rate, low = config->train.min_learning_rate;
-    const int64_t warmup = config->train.warmup_steps, steps = config->train.steps;
+    const int64_t warmup = config->train.warmup_share > 0 ? (int64_t)ceil(config->train.warmup_share * (double)steps)
+                                                          : config->train.warmup_steps;
     if (step <= warmup)
         return peak * (double)step / (double)warmup;
     switch ((sc_lr_kind)config->train.lr_schedule) {

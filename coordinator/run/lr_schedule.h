@@ -1,6 +1,6 @@
 /* The learning rate of each step. Pure; thread: any.
  *
- * With warm-up w, steps n, peak and min from the config, for step s = 1 .. n:
+ * With warm-up w, peak and min from the config (w = warmup_steps, or warmup_share of n, rounded up), for step s = 1 .. n:
  *   warm-up    s <= w:  peak * s / w
  *   constant   peak
  *   linear     from peak at s = w to min at s = n
@@ -12,7 +12,7 @@
 
 #include "proto/base/config.h"
 
-/* step: 1 for the first. */
-double sc_lr_at(const sc_config *config, int64_t step);
+/* steps: n, of the whole run. step: 1 for the first. */
+double sc_lr_at(const sc_config *config, int64_t steps, int64_t step);
 
 #endif

@@ -2,7 +2,10 @@
 
 static bool evaluates_after(const sc_step_sequence *self, int64_t step)
 {
-    return self->eval_runs > 0 && self->eval_every > 0 && (step % self->eval_every == 0 || step == self->steps);
+    const int64_t every = self->eval_every, epoch = self->eval_epoch;
+    if (self->eval_runs == 0 || (every == 0 && epoch == 0))
+        return false;
+    return step == self->steps || (every > 0 && step % every == 0) || (epoch > 0 && step % epoch == 0);
 }
 
 bool sc_step_sequence_first(const sc_step_sequence *self, sc_step_item *item)

@@ -1,4 +1,5 @@
-/* The order of work in a run: training steps, with the runs of an evaluation after every eval_every-th and the last one.
+/* The order of work in a run: training steps, with the runs of an evaluation after every eval_every-th, every eval_epoch-th and
+ * the last one.
  *
  * Items are numbered through (`sequence`), so that a micro-batch on the wire names the item that it belongs to. Pure. */
 #ifndef SC_STEP_SEQUENCE_H
@@ -10,6 +11,7 @@
 typedef struct sc_step_sequence {
     int64_t first_step, steps; /* steps first_step .. steps, 1-based */
     int64_t eval_every;        /* 0: never */
+    int64_t eval_epoch;        /* steps of an epoch, where each is to be evaluated; 0: none is */
     int eval_runs;             /* forward-only runs of one evaluation; 0: there is nothing to evaluate on */
     int64_t evaluated_step;    /* the evaluation after this step is done already; 0: after none */
     uint64_t first_sequence;   /* number of the first item, from 1: never one that was used before */

@@ -13,6 +13,8 @@
 
 #define SC_LOG_SUBSYSTEM "trainer"
 
+enum { MOST_STEPS = 1000000000 }; /* as of train.steps */
+
 /* --- callbacks ----------------------------------------------------------------------------------------------------- */
 
 static void on_tick(void *context)
@@ -113,12 +115,34 @@ static sc_status open_lineage(sc_trainer *t)
     return sc_lineage_new(&t->lineage);
 }
 
+/* How many steps the run has. */
+static sc_status set_course(sc_trainer *t)
+{
+    const sc_config *c = t->config;
+    t->epoch_steps = (int64_t)sc_feed_n_items(t->feed, SC_SPLIT_TRAIN);
+    t->steps = c->train.steps;
+    if (c->train.epochs == 0)
+        return SC_OK;
+    if (c->train.epochs > MOST_STEPS / t->epoch_steps)
+        return SC_FAIL(SC_INVALID,
+                       "%s: train.epochs: %" PRId64 " epochs of %" PRId64 " steps; allowed: %d steps together", c->path,
+                       c->train.epochs, t->epoch_steps, MOST_STEPS);
+    t->steps = c->train.epochs * t->epoch_steps;
+    if (c->train.warmup_steps + c->train.decay_steps > t->steps)
+        return SC_FAIL(SC_INVALID,
+                       "%s: train.warmup_steps: %" PRId64 " warm-up and %" PRId64 " decay steps in a run of %" PRId64
+                       " steps, which is what the epochs are; allowed: together at most as many",
+                       c->path, c->train.warmup_steps, c->train.decay_steps, t->steps);
+    return SC_OK;
+}
+
 static sc_status prepare(sc_trainer *t)
 {
     sc_slice slices[SC_MAX_STAGES];
     SC_TRY(sc_feed_open(t->config, &t->feed));
     t->B = sc_feed_most_rows(t->feed);
     t->T = sc_feed_longest(t->feed);
+    SC_TRY(set_course(t));
     SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_feed_tokenizer(t->feed)), sc_feed_n_labels(t->feed),
                            &t->model));
     SC_TRY(sc_trainer_make_plans(t, t->S));
@@ -137,8 +161,7 @@ static sc_status prepare(sc_trainer *t)
     }
     SC_TRY(sc_run_dir_write_config(t->dir, t->config));
     SC_TRY(sc_event_log_open(sc_run_dir_path(t->dir, "events.jsonl"), &t->events));
-    sc_progress_options progress = {
-        .fd = STDOUT_FILENO, .clock = t->clock, .steps = t->config->train.steps, .n_stages = t->S};
+    sc_progress_options progress = {.fd = STDOUT_FILENO, .clock = t->clock, .steps = t->steps, .n_stages = t->S};
     SC_TRY(sc_progress_new(&progress, &t->progress));
     SC_TRY(sc_trainer_open_status(t));
     if (moved_to[0])
@@ -151,6 +174,7 @@ static sc_status prepare(sc_trainer *t)
         .parameters = sc_model_n_elements(&t->model),
         .train_tokens = sc_feed_n_tokens(t->feed, SC_SPLIT_TRAIN),
         .validation_tokens = sc_feed_n_tokens(t->feed, SC_SPLIT_VALIDATION),
+        .steps = t->steps,
         .first_step = t->committed + 1,
     };
     sc_trainer_check_event(sc_event_log_run_started(t->events, &run));
@@ -226,7 +250,7 @@ static sc_status open_cluster(sc_trainer *t)
 static bool is_complete(sc_trainer *t)
 {
     sc_safetensors *file = NULL;
-    if (t->committed < t->config->train.steps ||
+    if (t->committed < t->steps ||
         sc_safetensors_open(sc_run_dir_path(t->dir, "final/model.safetensors"), &file) != SC_OK)
         return false;
     const char *step = sc_safetensors_metadata(file, "step");
@@ -241,9 +265,9 @@ static sc_status run(sc_trainer *t)
     const char *final = sc_run_dir_path(t->dir, "final");
     if (is_complete(t)) {
         sc_progress_note(t->progress,
-                         "all %" PRId64 " steps are done already; the weights are in %s; a larger train.steps "
-                         "goes on, --fresh --force begins anew",
-                         t->committed, final);
+                         "all %" PRId64 " steps are done already; the weights are in %s; a larger %s goes on, --fresh "
+                         "--force begins anew",
+                         t->committed, final, t->config->train.epochs > 0 ? "train.epochs" : "train.steps");
         return SC_OK;
     }
     SC_TRY(open_cluster(t));
@@ -261,9 +285,8 @@ static sc_status run(sc_trainer *t)
                          t->saved);
         return SC_OK;
     }
-    if (t->committed < t->config->train.steps)
-        sc_progress_note(t->progress, "stopped after step %" PRId64 " of %" PRId64, t->committed,
-                         t->config->train.steps);
+    if (t->committed < t->steps)
+        sc_progress_note(t->progress, "stopped after step %" PRId64 " of %" PRId64, t->committed, t->steps);
     char duration[32];
     sc_progress_duration(sc_clock_seconds_since(&t->clock, t->start_ns), duration, sizeof duration);
     sc_progress_note(t->progress, "%" PRId64 " steps in %s; the weights are in %s", t->committed, duration, final);

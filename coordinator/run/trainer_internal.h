@@ -51,8 +51,9 @@ typedef struct sc_trainer {
     const sc_trainer_options *options;
     const sc_config *config;
     sc_clock clock;
-    int S;    /* ranks of the present assignment; those that are wanted before there is one */
-    int B, T; /* what no micro-batch exceeds */
+    int S;                      /* ranks of the present assignment; those that are wanted before there is one */
+    int B, T;                   /* what no micro-batch exceeds */
+    int64_t steps, epoch_steps; /* of the run, and of an epoch */
 
     sc_feed *feed;
     sc_model model;

@@ -245,7 +245,7 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
     const sc_loss_counts counts = counts_of(t, item, &size);
     SC_TRY(sc_verdict_make(result, &counts, sc_model_n_params(&t->model), t->config->train.clip_norm, &verdict));
     take_times(t, result);
-    double lr = sc_lr_at(t->config, item->step);
+    double lr = sc_lr_at(t->config, t->steps, item->step);
     const sc_decided_step decided = {
         .step = (uint64_t)item->step,
         .sequence = item->sequence,
@@ -310,8 +310,9 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
 {
     sc_step_sequence sequence = {
         .first_step = t->committed + 1,
-        .steps = t->config->train.steps,
+        .steps = t->steps,
         .eval_every = t->config->train.eval_every,
+        .eval_epoch = t->config->train.eval_epochs ? t->epoch_steps : 0,
         .eval_runs = (int)sc_feed_n_items(t->feed, SC_SPLIT_VALIDATION),
         .evaluated_step = t->evaluated,
         .first_sequence = t->next_sequence,

@@ -140,7 +140,10 @@ static sc_status fill(sc_config_draft *draft, const char *text, size_t text_byte
         SC_TRY(apply_set(draft, sets[i]));
     if (!sc_place_given(draft->places[sc_config_find_key("run.dir")]))
         SC_TRY(put_default_directory(draft));
+    for (int i = 0; i < SC_CONFIG_N_KEYS; i++)
+        draft->config->given[i] = sc_place_given(draft->places[i]);
     sc_config_leave_to_init(draft);
+    SC_TRY(sc_config_settle(draft));
     if (draft->n_mistakes == 0) /* a combination with a value that was refused says nothing */
         sc_config_check(draft);
     return SC_OK;
@@ -153,7 +156,8 @@ sc_status sc_config_parse(const char *text, size_t text_bytes, const char *path,
     sc_config_draft *draft = calloc(1, sizeof *draft);
     sc_config *config = calloc(1, sizeof *config);
     sc_status status = SC_OK;
-    if (!draft || !config || !(config->path = strdup(path))) {
+    if (!draft || !config || !(config->path = strdup(path)) ||
+        !(config->given = calloc(SC_CONFIG_N_KEYS, sizeof *config->given))) {
         status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "out of memory for a config");
         goto done;
     }
@@ -231,5 +235,6 @@ void sc_config_destroy(sc_config **self_p)
         }
     }
     free(self->path);
+    free(self->given);
     free(self);
 }

@@ -18,10 +18,19 @@ typedef enum sc_optimizer_kind { SC_ADAMW, SC_SGD } sc_optimizer_kind;
 typedef enum sc_lr_kind { SC_LR_CONSTANT, SC_LR_LINEAR, SC_LR_COSINE, SC_LR_WSD } sc_lr_kind;
 /* Whether the head's matrix is the embedding's; with model.init it is not known before the directory is read. */
 typedef enum sc_tying { SC_TYING_OF_INIT, SC_UNTIED, SC_TIED } sc_tying;
+/* By what the best checkpoint of a run is told. */
+typedef enum sc_metric_kind {
+    SC_METRIC_NONE,
+    SC_METRIC_LOSS,
+    SC_METRIC_ACCURACY,
+    SC_METRIC_MACRO_F1,
+    SC_METRIC_ENTITY_F1,
+} sc_metric_kind;
 typedef enum sc_schedule_kind { SC_SCHEDULE_GPIPE, SC_SCHEDULE_1F1B } sc_schedule_kind;
 
 typedef struct sc_config {
-    char *path; /* the file, as given */
+    char *path;  /* the file, as given */
+    bool *given; /* by key: what the file or an override said, for sc_config_adopt */
     struct {
         char *dir; /* relative to the working directory, as run.dir is an output of the command */
         int64_t seed;
@@ -64,15 +73,20 @@ typedef struct sc_config {
         double validation_share; /* the tail of the token stream; of BERT's data some by seed */
     } data;
     struct {
-        int64_t steps, batch_size, micro_batch_size;
+        int64_t steps, epochs; /* one of the two is 0: the other decides */
+        int64_t batch_size, micro_batch_size;
         int64_t sequence_length; /* T; 0: model.context */
         int optimizer;           /* sc_optimizer_kind */
         double learning_rate, min_learning_rate;
         int lr_schedule;                   /* sc_lr_kind */
         int64_t warmup_steps, decay_steps; /* decay_steps: wsd's tail */
+        double warmup_share;               /* of all steps; one of the two is 0 */
         double weight_decay, beta1, beta2, epsilon, momentum;
         double clip_norm;                 /* 0: no clipping */
         int64_t eval_every, eval_batches; /* eval_every 0: never */
+        bool eval_epochs;                 /* after each epoch, too */
+        int best_metric;                  /* sc_metric_kind */
+        int64_t patience;                 /* evaluations without a better one until the run ends; 0: any */
     } train;
     struct {
         int schedule;    /* sc_schedule_kind */

@@ -10,6 +10,11 @@ static sc_place place_of(const sc_config_draft *draft, const char *key)
     return draft->places[sc_config_find_key(key)];
 }
 
+static bool is_given(const sc_config_draft *draft, const char *key)
+{
+    return draft->config->given[sc_config_find_key(key)];
+}
+
 /* The key that a message about two points to: one from a --set before one from the file, and that before a default. */
 static const char *blame(const sc_config_draft *draft, const char *first, const char *second)
 {
@@ -104,8 +109,7 @@ static void check_items(sc_config_draft *draft)
         bool given;
     } apart[] = {{"data.validation", c->data.n_validation > 0},
                  {"data.test", c->data.n_test > 0},
-                 {"data.validation_share",
-                  c->data.validation_share > 0 && sc_place_given(place_of(draft, "data.validation_share"))},
+                 {"data.validation_share", c->data.validation_share > 0 && is_given(draft, "data.validation_share")},
                  {"data.test_share", c->data.test_share > 0}};
     if (strcmp(c->data.tokenizer, "char") != 0)
         MISTAKE(draft, "data.tokenizer", "items are a vocabulary of their own; allowed: leave it out");
@@ -114,6 +118,70 @@ static void check_items(sc_config_draft *draft)
             MISTAKE(draft, apart[i].key,
                     "of items each user's last is the test, the one before it validation; allowed: leave it out");
     c->data.validation_share = 0;
+}
+
+static bool evaluates(const sc_config *c)
+{
+    return c->train.eval_every > 0 || c->train.eval_epochs;
+}
+
+/* The form of the data and the task that is learned from them. */
+static void check_task(sc_config_draft *draft)
+{
+    const sc_config *c = draft->config;
+    const sc_task task = (sc_task)c->model.task;
+    const char *format = sc_config_word("data.format", c->data.format), *allowed = "text";
+    bool fits = strcmp(format, "text") == 0;
+    if (task == SC_TASK_CLASSIFICATION) {
+        fits = !fits && strcmp(format, "conll") != 0;
+        allowed = "text-label, label-text, csv, jsonl";
+    } else if (task == SC_TASK_TAGGING) {
+        fits = strcmp(format, "conll") == 0;
+        allowed = "conll";
+    }
+    if (!fits && !sc_config_has_items(c)) /* which check_items looks at */
+        MISTAKE(draft, blame(draft, "data.format", "model.task"), "%s is not a form of data for %s; allowed: %s",
+                format, sc_config_word("model.task", c->model.task), allowed);
+    if (c->data.word_column == 0 || c->data.tag_column == 0)
+        MISTAKE(draft, c->data.word_column == 0 ? "data.word_column" : "data.tag_column",
+                "columns count from 1, or from -1 at the end");
+    if (task == SC_TASK_NEXT_TOKEN && !sc_config_has_items(c) && (c->data.n_test > 0 || c->data.test_share > 0))
+        MISTAKE(draft, c->data.n_test > 0 ? "data.test" : "data.test_share",
+                "is for the tasks of a bert; allowed for next_token: none (`evaluate` tells the loss on a text)");
+    if (c->data.n_test > 0 && c->data.test_share > 0)
+        MISTAKE(draft, blame(draft, "data.test_share", "data.test"), "data.test is given too; allowed: one of the two");
+    if (c->data.validation_share + c->data.test_share >= 1)
+        MISTAKE(draft, blame(draft, "data.test_share", "data.validation_share"),
+                "validation and test shares of %g and %g leave nothing to train on; allowed: together less than 1",
+                c->data.validation_share, c->data.test_share);
+}
+
+/* How long a run is, and which of its weights stay. */
+static void check_course(sc_config_draft *draft)
+{
+    const sc_config *c = draft->config;
+    const sc_task task = (sc_task)c->model.task;
+    const sc_metric_kind metric = (sc_metric_kind)c->train.best_metric;
+    if (c->train.steps > 0 && c->train.epochs > 0)
+        MISTAKE(draft, blame(draft, "train.epochs", "train.steps"),
+                "both epochs and steps are given; allowed: one of them");
+    if (c->train.steps == 0 && c->train.epochs == 0)
+        MISTAKE(draft, blame(draft, "train.steps", "train.epochs"),
+                "there is nothing to do; allowed: steps, or epochs");
+    if (c->train.warmup_steps > 0 && c->train.warmup_share > 0)
+        MISTAKE(draft, blame(draft, "train.warmup_share", "train.warmup_steps"),
+                "both warmup_share and warmup_steps are given; allowed: one of them");
+    if (metric != SC_METRIC_NONE && !evaluates(c))
+        MISTAKE(draft, "train.best_metric",
+                "there are no validations; allowed: none, or set train.eval_every or "
+                "eval_epochs, and validation data");
+    if ((task == SC_TASK_NEXT_TOKEN && metric > SC_METRIC_LOSS) ||
+        (metric == SC_METRIC_MACRO_F1 && task != SC_TASK_CLASSIFICATION && task != SC_TASK_TAGGING) ||
+        (metric == SC_METRIC_ENTITY_F1 && task != SC_TASK_TAGGING))
+        MISTAKE(draft, "train.best_metric", "%s is no score of %s", sc_config_word("train.best_metric", (int)metric),
+                sc_config_word("model.task", c->model.task));
+    if (c->train.patience > 0 && metric == SC_METRIC_NONE)
+        MISTAKE(draft, "train.patience", "nothing says what is better; allowed: 0, or set train.best_metric");
 }
 
 static void check_data(sc_config_draft *draft)
@@ -126,15 +194,17 @@ static void check_data(sc_config_draft *draft)
         return;
     }
     if (c->data.n_validation > 0) {
-        if (!sc_place_given(place_of(draft, "data.validation_share")))
+        if (!is_given(draft, "data.validation_share"))
             c->data.validation_share = 0;
         else if (c->data.validation_share > 0)
             MISTAKE(draft, "data.validation_share", "data.validation is given too; allowed: one of the two, or 0");
     }
-    if (c->data.n_validation == 0 && c->data.validation_share == 0 && c->train.eval_every > 0) {
-        if (!sc_place_given(place_of(draft, "train.eval_every")))
+    if (c->data.n_validation == 0 && c->data.validation_share == 0 && evaluates(c)) {
+        if (!is_given(draft, "train.eval_epochs"))
+            c->train.eval_epochs = false;
+        if (!is_given(draft, "train.eval_every"))
             c->train.eval_every = 0;
-        else
+        if (evaluates(c))
             MISTAKE(draft, "train.eval_every",
                     "there is no validation data; allowed: 0, or set data.validation_share or data.validation");
     }
@@ -147,6 +217,10 @@ static void check_learning_rate(sc_config_draft *draft)
         MISTAKE(draft, blame(draft, "train.min_learning_rate", "train.learning_rate"),
                 "min_learning_rate %g is above learning_rate %g; allowed: at most as high", c->train.min_learning_rate,
                 c->train.learning_rate);
+    if (c->train.lr_schedule != SC_LR_WSD && c->train.decay_steps > 0)
+        MISTAKE(draft, "train.decay_steps", "only lr_schedule wsd has decay steps; allowed: 0, or lr_schedule wsd");
+    if (c->train.steps == 0)
+        return; /* epochs decide, when the data are known */
     if (c->train.warmup_steps > c->train.steps)
         MISTAKE(draft, blame(draft, "train.warmup_steps", "train.steps"),
                 "%" PRId64 " warm-up steps in a run of %" PRId64 " steps; allowed: at most as many",
@@ -156,8 +230,6 @@ static void check_learning_rate(sc_config_draft *draft)
                 "%" PRId64 " warm-up and %" PRId64 " decay steps in a run of %" PRId64
                 " steps; allowed: together at most as many",
                 c->train.warmup_steps, c->train.decay_steps, c->train.steps);
-    if (c->train.lr_schedule != SC_LR_WSD && c->train.decay_steps > 0)
-        MISTAKE(draft, "train.decay_steps", "only lr_schedule wsd has decay steps; allowed: 0, or lr_schedule wsd");
 }
 
 void sc_config_check(sc_config_draft *draft)
@@ -166,6 +238,10 @@ void sc_config_check(sc_config_draft *draft)
     check_family(draft);
     check_batch(draft);
     check_data(draft);
+    if (sc_config_task_is_known(draft)) {
+        check_task(draft);
+        check_course(draft);
+    }
     check_learning_rate(draft);
     if (sc_log_check(draft->config->log.level) != SC_OK)
         MISTAKE(draft, "log.level", "%s; allowed: a level, or as SC_LOG", sc_status_message());

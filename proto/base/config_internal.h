@@ -4,7 +4,7 @@
 
 #include "proto/base/config.h"
 
-enum { SC_CONFIG_N_KEYS = 86, SC_CONFIG_N_SECTIONS = 10 };
+enum { SC_CONFIG_N_KEYS = 91, SC_CONFIG_N_SECTIONS = 10 };
 
 typedef enum sc_key_type {
     SC_KEY_INT,          /* int64_t */
@@ -76,6 +76,7 @@ typedef struct sc_config_draft {
     sc_config *config;
     const char *path; /* of the file, as messages name it */
     sc_place places[SC_CONFIG_N_KEYS];
+    bool adopts;                       /* the model that model.init names is there */
     bool listed[SC_CONFIG_N_SECTIONS]; /* a message has listed the section's keys: once is enough */
     int n_mistakes;
     int n_told; /* of them, those that are in `mistakes` */
@@ -118,6 +119,13 @@ sc_status sc_config_put(sc_config_draft *draft, int index, sc_place place, const
 
 /* With model.init: sets the keys of the shape that were not given to 0. (config_check.c) */
 void sc_config_leave_to_init(sc_config_draft *draft);
+/* Whether the model's family and task can be said; with model.init perhaps only after sc_config_adopt. (config_task.c) */
+bool sc_config_task_is_known(const sc_config_draft *draft);
+/* What the task makes of keys that were not given. Nothing while it is not known; may be called again. Errors:
+ * SC_RESOURCE_EXHAUSTED. */
+sc_status sc_config_settle(sc_config_draft *draft);
+/* The default of a key for a bert; NULL: as for others. */
+const char *sc_config_bert_default(const char *key);
 /* The checks that need more than one key; what is still left to model.init is not checked. */
 void sc_config_check(sc_config_draft *draft);
 

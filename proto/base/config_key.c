@@ -18,6 +18,9 @@ static const char *const formats[] = {"text",  "text-label", "label-text", "csv"
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
 static const char *const lr_schedules[] = {
     [SC_LR_CONSTANT] = "constant", [SC_LR_LINEAR] = "linear", [SC_LR_COSINE] = "cosine", [SC_LR_WSD] = "wsd", NULL};
+static const char *const metrics[] = {
+    [SC_METRIC_NONE] = "none",         [SC_METRIC_LOSS] = "loss",           [SC_METRIC_ACCURACY] = "accuracy",
+    [SC_METRIC_MACRO_F1] = "macro_f1", [SC_METRIC_ENTITY_F1] = "entity_f1", NULL};
 static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHEDULE_1F1B] = "1f1b", NULL};
 
 #define INT(name, field, fallback_, low_, high_, help_)                                                                \
@@ -168,7 +171,9 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     NUMBER("data.short_share", data.short_share, "0.1", 0, false, 1, false,
            "pre-training: part of the rows that are shorter"),
 
-    INT("train.steps", train.steps, "500", 1, MOST_STEPS, "optimizer steps"),
+    INT("train.steps", train.steps, "500", 0, MOST_STEPS, "optimizer steps; 0 with train.epochs"),
+    INT("train.epochs", train.epochs, "0", 0, MOST_STEPS,
+        "times that each example is seen, instead of steps (classification and tagging: 3 unless steps are given)"),
     INT("train.batch_size", train.batch_size, "32", 1, MOST_SEQUENCES, "sequences in a step"),
     INT("train.micro_batch_size", train.micro_batch_size, "4", 1, MOST_SEQUENCES,
         "sequences in a micro-batch; divides batch_size"),
@@ -179,6 +184,7 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     NUMBER("train.min_learning_rate", train.min_learning_rate, "0.0", 0, false, 1000, false, "at the end of the decay"),
     WORD("train.lr_schedule", train.lr_schedule, lr_schedules, "cosine", "learning rate after the warm-up"),
     INT("train.warmup_steps", train.warmup_steps, "0", 0, MOST_STEPS, "steps of linear rise to the learning rate"),
+    NUMBER("train.warmup_share", train.warmup_share, "0.0", 0, false, 1, false, "the same as a part of all steps"),
     INT("train.decay_steps", train.decay_steps, "0", 0, MOST_STEPS, "wsd: steps of decay at the end"),
     NUMBER("train.weight_decay", train.weight_decay, "0.1", 0, false, 1000, false, "on matrices and embeddings alone"),
     NUMBER("train.beta1", train.beta1, "0.9", 0, false, 1, true, "adamw: decay of the gradient's mean"),
@@ -188,7 +194,13 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     NUMBER("train.clip_norm", train.clip_norm, "1.0", 0, false, 1e30, false, "largest global gradient norm; 0: any"),
     INT("train.eval_every", train.eval_every, "100", 0, MOST_STEPS,
         "steps between validations; 0: never (and never by default where there is no validation data)"),
-    INT("train.eval_batches", train.eval_batches, "20", 1, MOST_STEPS, "batches in a validation"),
+    INT("train.eval_batches", train.eval_batches, "20", 1, MOST_STEPS, "batches in a validation on a token stream"),
+    BOOL("train.eval_epochs", train.eval_epochs, "false",
+         "a validation after each epoch (true by default with train.epochs, unless eval_every is given)"),
+    WORD("train.best_metric", train.best_metric, metrics, "none",
+         "of a validation: the checkpoint that is best by it is kept, and is what final/ holds"),
+    INT("train.patience", train.patience, "0", 0, MOST_STEPS,
+        "validations in a row that are not the best until the run ends; 0: all steps"),
 
     WORD("pipeline.schedule", pipeline.schedule, schedules, "1f1b", "order of forward and backward"),
     INT("pipeline.workers", pipeline.workers, "1", 1, SC_MAX_STAGES, "stages; at most model.layers + 2"),

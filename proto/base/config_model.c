@@ -98,10 +98,13 @@ sc_status sc_config_adopt(sc_config *self, const sc_model *model)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "out of memory for a config");
     draft->config = self;
     draft->path = self->path;
+    draft->adopts = true;
     adopt(draft, model);
-    if (draft->n_mistakes == 0)
+    sc_status status = sc_config_settle(draft);
+    if (status == SC_OK && draft->n_mistakes == 0)
         sc_config_check(draft);
-    sc_status status = draft->n_mistakes == 0 ? SC_OK : SC_FAIL(SC_INVALID, "%s", draft->mistakes);
+    if (status == SC_OK && draft->n_mistakes > 0)
+        status = SC_FAIL(SC_INVALID, "%s", draft->mistakes);
     free(draft);
     return status;
 }

@@ -207,7 +207,10 @@ void sc_config_print_help(FILE *out)
     for (int i = 0; i < SC_CONFIG_N_KEYS; i++) {
         const sc_config_key *key = &sc_config_keys[i];
         const char *name = enter_section(key, &section, out);
+        const char *of_bert = sc_config_bert_default(key->path);
         fprintf(out, "  %-18s %-8s %-8s %s", name, types[key->type], default_text(key), key->help);
+        if (of_bert)
+            fprintf(out, " (bert: %s)", of_bert);
         if (key->type >= SC_KEY_WORD) {
             char words[256];
             fprintf(out, ": %s", sc_config_allowed(key, words, sizeof words));

@@ -120,7 +120,7 @@ static void a_mistake_names_file_line_key_and_what_is_allowed(void **state)
 {
     (void)state;
     assert_string_equal(refused(DATA "train:\n  steps: 3.5\n"),
-                        "dir/c.yaml:3: train.steps: '3.5' is not an integer; allowed: an integer from 1 to 1000000000");
+                        "dir/c.yaml:3: train.steps: '3.5' is not an integer; allowed: an integer from 0 to 1000000000");
     assert_string_equal(refused("data: {train: [t], tokenizer: [char]}"),
                         "dir/c.yaml:1: data.tokenizer: a list is given, where one value is needed; allowed: char, byte "
                         "or a path");
@@ -147,7 +147,7 @@ static void wrong_types_are_refused(void **state)
         {"train: {steps: \"10\"}", "'10' is not an integer (quotes make it a text)"},
         {"train: {steps: }", "'' is not an integer"},
         {"train: {steps: 99999999999999999999}", "'99999999999999999999' is out of range"},
-        {"train: {steps: 0}", "'0' is out of range"},
+        {"train: {steps: -1}", "'-1' is out of range"},
         {"train: {steps: [1]}", "train.steps: a list is given, where one value is needed"},
         {"train: {steps: {a: 1}}", "train.steps: a value is needed, not a mapping"},
         {"model: {heads: -6}", "model.heads: '-6' is out of range"},
@@ -197,6 +197,14 @@ static void impossible_combinations_are_refused(void **state)
         {"train: {steps: 10, warmup_steps: 11}", "11 warm-up steps in a run of 10 steps"},
         {"train: {steps: 10, warmup_steps: 6, decay_steps: 5, lr_schedule: wsd}", "6 warm-up and 5 decay steps"},
         {"train: {decay_steps: 5}", "only lr_schedule wsd has decay steps"},
+        {"train: {steps: 10, epochs: 2}", "both epochs and steps are given"},
+        {"train: {steps: 0}", "there is nothing to do"},
+        {"train: {warmup_steps: 5, warmup_share: 0.1}", "both warmup_share and warmup_steps are given"},
+        {"train: {best_metric: accuracy}", "accuracy is no score of next_token"},
+        {"train: {best_metric: loss, eval_every: 0}", "train.best_metric: there are no validations"},
+        {"train: {patience: 2}", "train.patience: nothing says what is better"},
+        {"model: {family: bert, task: classification}",
+         "text is not a form of data for classification; allowed: text-label"},
         {"model: {layers: 2}\npipeline: {workers: 5}",
          ":3: pipeline.workers: 5 workers for 4 blocks (model.layers + 2) would leave some without work; allowed: at "
          "most 4 workers"},
@@ -261,13 +269,11 @@ static void items_need_no_validation_data(void **state)
 static void several_mistakes_come_in_one_message(void **state)
 {
     (void)state;
-    assert_string_equal(refused(DATA "train:\n  steps: x\n  lerning_rate: 1\nlog: {json: 1}\n"),
-                        "dir/c.yaml:3: train.steps: 'x' is not an integer; allowed: an integer from 1 to 1000000000\n"
-                        "dir/c.yaml:4: train.lerning_rate: unknown key (did you mean train.learning_rate?); allowed in "
-                        "train: steps, batch_size, micro_batch_size, sequence_length, optimizer, learning_rate, "
-                        "min_learning_rate, lr_schedule, warmup_steps, decay_steps, weight_decay, beta1, beta2, "
-                        "epsilon, momentum, clip_norm, eval_every, eval_batches\n"
-                        "dir/c.yaml:5: log.json: '1' is not a truth value; allowed: true or false");
+    assert_string_equal(refused(DATA "train:\n  steps: x\ncheckpoint:\n  kepp: 1\nlog: {json: 1}\n"),
+                        "dir/c.yaml:3: train.steps: 'x' is not an integer; allowed: an integer from 0 to 1000000000\n"
+                        "dir/c.yaml:5: checkpoint.kepp: unknown key (did you mean checkpoint.keep?); allowed in "
+                        "checkpoint: every, keep, dir, at_end\n"
+                        "dir/c.yaml:6: log.json: '1' is not a truth value; allowed: true or false");
     char text[4096] = DATA "train:\n";
     for (int i = 0; i < 100; i++)
         strcat(text, "  nothing_like_any_key: 1\n");
@@ -357,7 +363,7 @@ static void a_wrong_set_is_named(void **state)
         "--set wire.leese_ms=5: wire.leese_ms: unknown key (did you mean wire.lease_ms?); allowed in "
         "wire: join_ms, lease_ms, reconnect_ms, call_ms, resend_ms, max_message_mb, keys, shared_memory");
     assert_string_equal(refused_with(DATA, "train.steps=1e3"),
-                        "--set train.steps=1e3: train.steps: '1e3' is not an integer; allowed: an integer from 1 to "
+                        "--set train.steps=1e3: train.steps: '1e3' is not an integer; allowed: an integer from 0 to "
                         "1000000000");
     assert_contains(refused_with(DATA, "train.steps"), "--set train.steps: it has no KEY=VALUE");
     assert_contains(refused_with(DATA, "=3"), "--set =3: it has no KEY=VALUE");
@@ -527,7 +533,7 @@ static void help_lists_every_key(void **state)
     FILE *out = open_memstream(&text, &bytes);
     sc_config_print_help(out);
     fclose(out);
-    assert_contains(text, "train:\n  steps              integer  500      optimizer steps\n");
+    assert_contains(text, "train:\n  steps              integer  500      optimizer steps; 0 with train.epochs\n");
     assert_contains(text, "  optimizer          word     adamw    update rule: adamw, sgd\n");
     assert_contains(text, "  max_message_mb ");
     assert_contains(text, "log:\n  level ");
@@ -597,13 +603,21 @@ static void a_bert_is_described(void **state)
 {
     (void)state;
     sc_model model;
-    sc_config *c = accepted(DATA "model: {family: bert, task: classification, hidden: 96, intermediate: 128, labels: 7,"
-                                 " multi_label: true}");
+    sc_config *c =
+        accepted("data: {train: [a.csv], format: csv}\nmodel: {family: bert, task: classification, hidden: 96, "
+                 "intermediate: 128, labels: 7, multi_label: true}");
     assert_int_equal(sc_config_model(c, 50, 0, &model), SC_OK);
     assert_true(model.family == SC_BERT && model.task == SC_TASK_CLASSIFICATION && model.intermediate == 128 &&
                 model.token_types == 2 && model.labels == 7 && model.multi_label && model.vocab == 50);
+    assert_true(c->train.learning_rate == 5e-5 && c->train.beta2 == 0.999 && c->train.lr_schedule == SC_LR_LINEAR &&
+                c->train.warmup_share == 0.1 && c->model.dropout == 0.1 && c->model.norm_epsilon == 1e-12);
+    assert_true(c->train.steps == 0 && c->train.epochs == 3 && c->train.eval_every == 0 && c->train.eval_epochs);
     sc_config_destroy(&c);
-    c = accepted(DATA "model: {family: bert, task: tagging}");
+    c = accepted(DATA
+                 "model: {family: bert, task: tagging}\ntrain: {steps: 9, learning_rate: 1.0e-3, warmup_steps: 2}");
+    assert_true(c->train.steps == 9 && c->train.epochs == 0 && c->train.learning_rate == 1e-3 &&
+                c->train.warmup_share == 0);
+    assert_string_equal(sc_config_word("data.format", c->data.format), "conll");
     assert_int_equal(sc_config_model(c, 50, 0, &model), SC_INVALID); /* labels have not been counted */
     assert_contains(sc_status_message(), "model.labels");
     sc_config_destroy(&c);
@@ -626,8 +640,11 @@ static void a_bert_is_described(void **state)
                 model.token_types == 3 && model.norm_epsilon == 1e-12f);
     sc_config_destroy(&c);
     c = accepted(DATA "model: {init: there}\ntrain: {sequence_length: 16}");
+    assert_true(c->train.learning_rate == 1e-3); /* it may be a gpt2 */
     assert_int_equal(sc_config_adopt(c, &init), SC_OK);
     assert_int_equal(c->model.task, SC_TASK_PRETRAINING);
+    assert_true(c->train.learning_rate == 5e-5);
+    assert_string_equal(c->data.tokenizer, "dir/there");
     sc_config_destroy(&c);
 }
 

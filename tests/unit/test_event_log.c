@@ -182,6 +182,7 @@ static void the_other_events_carry_their_fields(void **state)
                               .parameters = 12345,
                               .train_tokens = 1000,
                               .validation_tokens = 100,
+                              .steps = 7,
                               .first_step = 1};
     assert_int_equal(sc_event_log_run_started(log, &run), SC_OK);
     assert_int_equal(sc_event_log_worker_joined(log, 2, "host:1", "cpu", 4, 9), SC_OK);
