@@ -122,7 +122,7 @@ typedef struct sc_ops {
                                                   sc_activation f);
     /* dx *= f'(y), n elements: where another operation lies between the activation and the next layer. */
     sc_status (*activation_backward)(sc_stream *s, float *dx, const float *y, size_t n, sc_activation f);
-    /* dw += x^T dy (in w's layout), db += column sums of dy; db may be NULL. */
+    /* dw += x^T dy (in w's layout), db += column sums of dy; either may be NULL, the other's bits do not depend on it. */
     sc_status (*linear_backward_weight)(sc_stream *s, float *dw, float *db, const float *x, const float *dy, int N,
                                         int Cin, int Cout, sc_layout layout);
 

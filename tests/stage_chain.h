@@ -41,6 +41,7 @@ typedef struct chain {
     sc_stream *stream;
     sc_model model;
     int S;
+    int n_frozen; /* of them, the first so many have frozen blocks alone */
     sc_stage *stages[CHAIN_MAX_STAGES];
     float
         *activations[CHAIN_MAX_STAGES][CHAIN_MAX_MICROBATCHES]; /* [s]: in the mail from s - 1 to s; NULL: not there */
@@ -67,6 +68,7 @@ static inline void chain_new(chain *self, const sc_ops *ops, const sc_model *mod
                                     .optimizer = *optimizer};
         CHECK(sc_stage_new(&options, &self->stages[s]));
         first += sizes[s];
+        self->n_frozen += first <= model->frozen;
     }
     assert_int_equal(first, sc_model_n_blocks(model));
 }
@@ -78,8 +80,12 @@ static inline void chain_destroy(chain *self)
     self->ops->stream_destroy(&self->stream);
 }
 
-static inline int chain_actions(int S, int s, int M, chain_order order, chain_action *out)
+static inline int chain_actions(int S, int s, int M, chain_order order, bool frozen, chain_action *out)
 {
+    for (int m = 0; frozen && m < M; m++)
+        out[m] = (chain_action){'F', m};
+    if (frozen)
+        return M;
     int n = 0, forwards = 0, backwards = 0;
     int warm_up = order == CHAIN_GPIPE ? M : S - s < M ? S - s : M;
     while (backwards < M) {
@@ -142,6 +148,8 @@ static inline bool chain_forward(chain *self, int s, int m, const chain_batch *b
         float *out = self->activations[s + 1][m] = chain_row(self, batch);
         CHECK(sc_stage_take_activation(stage, m, out));
     }
+    if (s < self->n_frozen)
+        sc_stage_finish(stage, m);
     return true;
 }
 
@@ -159,7 +167,7 @@ static inline bool chain_backward(chain *self, int s, int m, const chain_batch *
         CHECK(sc_stage_backward_input(stage, m));
     else
         CHECK(sc_stage_backward(stage, m));
-    if (s > 0) {
+    if (s > self->n_frozen) {
         float *out = self->gradients[s - 1][m] = chain_row(self, batch);
         CHECK(sc_stage_take_gradient(stage, m, out));
     }
@@ -174,7 +182,7 @@ static inline void chain_run(chain *self, chain_order order, const chain_batch *
     chain_action actions[CHAIN_MAX_STAGES][CHAIN_MAX_ACTIONS];
     int n[CHAIN_MAX_STAGES], at[CHAIN_MAX_STAGES] = {0};
     for (int s = 0; s < self->S; s++)
-        n[s] = chain_actions(self->S, s, M, order, actions[s]);
+        n[s] = chain_actions(self->S, s, M, order, s < self->n_frozen, actions[s]);
     for (bool moved = true; moved;) {
         moved = false;
         for (int s = 0; s < self->S; s++)
@@ -201,7 +209,7 @@ static inline void chain_run(chain *self, chain_order order, const chain_batch *
 static inline void chain_reduce_tied(chain *self)
 {
     sc_stage *first = self->stages[0], *last = self->stages[self->S - 1];
-    if (sc_model_tied_param(&self->model) < 0)
+    if (!sc_model_exchanges_tied(&self->model))
         return;
     if (first == last) {
         CHECK(sc_stage_reduce_tied_local(first));
@@ -235,6 +243,11 @@ static inline double chain_norm(chain *self, double *norms)
             norms[ordinals[i]] = squares[i];
         n_voted += n;
     }
+    for (int i = 0; i < n_params; i++)
+        if (!sc_model_param_learns(&self->model, i)) {
+            norms[i] = 0;
+            n_voted++;
+        }
     assert_int_equal(n_voted, n_params);
     double sum = 0;
     for (int i = 0; i < n_params; i++)

@@ -56,6 +56,7 @@ static sc_status parse_model(const Stagecoach__V1__ModelDescription *message, sc
         .token_types = clip(message->token_types),
         .labels = clip(message->labels),
         .multi_label = message->multi_label,
+        .frozen = clip(message->frozen),
     };
     return sc_model_check(out);
 }
@@ -213,7 +214,11 @@ static sc_status check_plan(const sc_assignment *self, const sc_plan *plan)
     for (int i = 0; list && i < list->n; i++)
         if (list->actions[i].kind == SC_ACT_REDUCE_GRAD)
             return SC_FAIL(SC_INVALID, "it reduces over replicas; this worker has none");
-    return sc_plan_validate(plan, sc_model_tied_param(&self->model) >= 0);
+    int n_frozen = plan->mode == SC_PLAN_TRAIN ? sc_model_frozen_stages(&self->model, self->slices, self->n_stages) : 0;
+    if (plan->n_frozen != n_frozen)
+        return SC_FAIL(SC_INVALID, "its first %d stages are frozen; by the model's frozen blocks (%d) it is %d",
+                       plan->n_frozen, self->model.frozen, n_frozen);
+    return sc_plan_validate(plan, sc_model_exchanges_tied(&self->model));
 }
 
 static sc_status check_plans(const sc_assignment *self)

@@ -88,7 +88,7 @@ int sc_assignment_member(const sc_assignment *self, uint64_t incarnation);
  * a forward-only plan one), and between their input and their weight gradient. */
 void sc_assignment_in_flight(const sc_assignment *self, int stage, int *max_alive, int *max_split);
 
-/* Pieces of the tied gradient's exchange, 0 if the model ties nothing; and the elements of one. */
+/* Pieces of the tied gradient's exchange, 0 if the model ties nothing that learns; and the elements of one. */
 uint32_t sc_assignment_tied_parts(const sc_assignment *self);
 uint64_t sc_assignment_tied_part_elements(const sc_assignment *self, uint32_t part);
 

@@ -5,10 +5,10 @@
 
 void sc_assignment_in_flight(const sc_assignment *self, int stage, int *max_alive, int *max_split)
 {
-    *max_alive = 1; /* what a forward-only plan needs */
+    *max_alive = 1; /* what a forward-only plan needs, and a stage that is frozen */
     *max_split = 0;
     for (int i = 0; i < self->n_plans; i++) {
-        if (self->plans[i]->mode != SC_PLAN_TRAIN)
+        if (self->plans[i]->mode != SC_PLAN_TRAIN || stage < self->plans[i]->n_frozen)
             continue;
         const sc_action_list *list = &self->plans[i]->workers[self->worker];
         int alive = 0, split = 0;
@@ -44,7 +44,7 @@ static uint64_t tied_elements(const sc_assignment *self)
 {
     int ordinal = sc_model_tied_param(&self->model);
     uint64_t elements = 0;
-    if (ordinal >= 0) {
+    if (sc_model_exchanges_tied(&self->model)) {
         sc_param param = sc_model_param(&self->model, ordinal);
         if (sc_shape_elements(&param.shape, &elements) != SC_OK)
             return 0;

@@ -140,7 +140,7 @@ static sc_status compute_forward(const sc_walk *w, int v, int m, const inputs *i
         SC_TRY(sc_buffer_get(w->self->pool, bytes, &cell->activation_out));
         SC_TRY(sc_stage_take_activation(stage, m, sc_buffer_data(cell->activation_out)));
     }
-    if (w->plan->mode == SC_PLAN_FORWARD)
+    if (w->plan->mode == SC_PLAN_FORWARD || v < w->plan->n_frozen) /* no backward comes */
         sc_stage_finish(stage, m);
     return w->self->options.ops->stream_sync(w->self->stream);
 }

@@ -66,7 +66,7 @@ static sc_status compute_backward(const sc_walk *w, sc_action action, const sc_t
         SC_TRY(sc_stage_backward(stage, m));
     else
         SC_TRY(sc_stage_backward_input(stage, m));
-    if (v > 0) {
+    if (v > w->plan->n_frozen) {
         size_t bytes = (size_t)cell->B * (size_t)cell->T * (size_t)w->assignment->model.hidden * sizeof(float);
         SC_TRY(sc_buffer_get(w->self->pool, bytes, &cell->gradient_out));
         SC_TRY(sc_stage_take_gradient(stage, m, sc_buffer_data(cell->gradient_out)));

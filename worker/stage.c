@@ -46,11 +46,12 @@ static uint64_t aligned(uint64_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-/* Fills `params` (NULL: only counts) and returns their number; *bytes is their layout's length. */
-static int list_params(const sc_stage_options *o, sc_stage_param *params, uint64_t *bytes)
+/* Fills `params` (NULL: only counts) and returns their number; *bytes is their layout's length, *learning_bytes that of the
+ * gradients of those that learn. */
+static int list_params(const sc_stage_options *o, sc_stage_param *params, uint64_t *bytes, uint64_t *learning_bytes)
 {
     int n = 0;
-    *bytes = 0;
+    *bytes = *learning_bytes = 0;
     for (int i = 0; i < o->slice.n_blocks; i++) {
         int ordinals[SC_MAX_BLOCK_PARAMS], block = o->slice.first_block + i;
         int n_ordinals = sc_model_block_params(&o->model, block, ordinals);
@@ -59,9 +60,15 @@ static int list_params(const sc_stage_options *o, sc_stage_param *params, uint64
                 continue;
             sc_param info = sc_model_param(&o->model, ordinals[j]);
             uint64_t elements = elements_of(&info);
+            bool learns = block >= o->model.frozen && sc_model_param_learns(&o->model, ordinals[j]);
             if (params)
-                params[n] = (sc_stage_param){.info = info, .elements = elements, .offset = *bytes};
+                params[n] = (sc_stage_param){.info = info,
+                                             .elements = elements,
+                                             .offset = *bytes,
+                                             .learns = learns,
+                                             .learning_offset = *learning_bytes};
             *bytes += aligned(elements * sizeof(float));
+            *learning_bytes += learns ? aligned(elements * sizeof(float)) : 0;
             n++;
         }
     }
@@ -70,10 +77,9 @@ static int list_params(const sc_stage_options *o, sc_stage_param *params, uint64
 
 static uint64_t tied_elements(const sc_stage_options *o)
 {
-    int tied = sc_model_tied_param(&o->model);
-    if (tied < 0 || !(has_embedding(o) || has_head(o)))
+    if (!sc_model_exchanges_tied(&o->model) || !(has_embedding(o) || has_head(o)))
         return 0;
-    sc_param info = sc_model_param(&o->model, tied);
+    sc_param info = sc_model_param(&o->model, sc_model_tied_param(&o->model));
     return elements_of(&info);
 }
 
@@ -100,21 +106,21 @@ static uint64_t row_bytes(const sc_stage_options *o)
     return aligned((uint64_t)o->B * (uint64_t)o->T * (uint64_t)o->model.hidden * sizeof(float));
 }
 
-static bool shares_saved(const sc_stage_options *o, sc_block_kind kind)
+static bool shares_saved(const sc_stage_options *o, int block)
 {
-    return !o->train && kind == SC_BLOCK_TRANSFORMER;
+    return (!o->train || block < o->model.frozen) && sc_model_block_kind(&o->model, block) == SC_BLOCK_TRANSFORMER;
 }
 
-/* Sizes, and where `blocks` is not NULL each block's place. A stage that does not train keeps one set of saved slots for
- * all its transformer blocks; a set then has only the stage's input and what the embedding and the head save. */
+/* Sizes, and where `blocks` is not NULL each block's place. Transformer blocks without a backward share one set of saved
+ * slots; a micro-batch's set then has only the stage's input and what the other blocks save. */
 static slot_sizes size_slots(const sc_stage_options *o, sc_stage_block *blocks)
 {
     slot_sizes sizes = {.saved = sc_stage_lengths_bytes(o)};
-    if (shares_saved(o, sc_model_block_kind(&o->model, o->slice.first_block)))
+    if (shares_saved(o, o->slice.first_block))
         sizes.saved += row_bytes(o);
     for (int i = 0; i < o->slice.n_blocks; i++) {
         int block = o->slice.first_block + i;
-        bool shares = shares_saved(o, sc_model_block_kind(&o->model, block));
+        bool shares = shares_saved(o, block);
         sc_block_cost cost = sc_model_block_cost(&o->model, block, o->B, o->T);
         if (blocks) {
             blocks[i].shares_saved = shares;
@@ -150,7 +156,8 @@ static void carve_activations(const sc_stage_options *o, int n_params, sc_arena 
         return;
     areas->weight = sc_arena_carve(arena, sizes.max_weight);
     areas->splits = sc_arena_carve(arena, (uint64_t)o->max_split * sizes.weight);
-    for (int i = 0; i < (has_embedding(o) || has_head(o) ? 1 : SC_STAGE_FLOWS); i++)
+    bool learns = o->slice.first_block + o->slice.n_blocks > o->model.frozen;
+    for (int i = 0; learns && i < (has_embedding(o) || has_head(o) ? 1 : SC_STAGE_FLOWS); i++)
         areas->flows[i] = sc_arena_carve(arena, row);
     areas->staging = sc_arena_carve(arena, sizeof(float) * (tied < SC_STAGE_TIED_PIECE ? tied : SC_STAGE_TIED_PIECE));
 }
@@ -158,12 +165,13 @@ static void carve_activations(const sc_stage_options *o, int n_params, sc_arena 
 sc_stage_memory sc_stage_plan_memory(const sc_stage_options *o)
 {
     sc_stage_memory memory = {0};
-    int n_params = list_params(o, NULL, &memory.params);
+    uint64_t learning;
+    int n_params = list_params(o, NULL, &memory.params, &learning);
     if (o->train) {
-        memory.gradients = memory.params;
+        memory.gradients = learning;
         if (has_embedding(o) && has_head(o))
             memory.gradients += aligned(tied_elements(o) * sizeof(float));
-        memory.optimizer = (uint64_t)sc_optimizer_n_moments(&o->optimizer) * memory.params;
+        memory.optimizer = (uint64_t)sc_optimizer_n_moments(&o->optimizer) * learning;
     }
     sc_arena measured = {0};
     sc_stage_areas areas;
@@ -230,9 +238,10 @@ static void place_block_params(sc_stage *self, sc_stage_block *block)
         while (param->info.ordinal != ordinals[j])
             param++;
         block->params[j] = sc_stage_at(&self->params_arena, param->offset);
-        block->grads[j] = is_repeated(o, block->index, ordinals[j])
-                              ? sc_stage_tied_head_gradient(self)
-                              : sc_stage_at(&self->gradients_arena, param->offset);
+        if (is_repeated(o, block->index, ordinals[j]))
+            block->grads[j] = sc_stage_tied_head_gradient(self);
+        else
+            block->grads[j] = param->learns ? sc_stage_gradient(self, param) : NULL;
     }
 }
 
@@ -267,7 +276,7 @@ sc_status sc_stage_new(const sc_stage_options *options, sc_stage **out)
     self->options = *options;
     self->output_of = -1;
     const sc_slice *slice = &options->slice;
-    self->n_params = list_params(options, NULL, &self->params_bytes);
+    self->n_params = list_params(options, NULL, &self->params_bytes, &self->learning_bytes);
     self->params = calloc((size_t)self->n_params, sizeof *self->params);
     self->blocks = calloc((size_t)slice->n_blocks, sizeof *self->blocks);
     self->sets = calloc((size_t)options->max_alive, sizeof *self->sets);
@@ -277,7 +286,7 @@ sc_status sc_stage_new(const sc_stage_options *options, sc_stage **out)
     if (!self->params || !self->blocks || !self->sets || !self->split_used || !self->cached || !self->host_ids)
         goto no_memory;
 
-    list_params(options, self->params, &self->params_bytes);
+    list_params(options, self->params, &self->params_bytes, &self->learning_bytes);
     SC_TRY_GOTO(status, allocate(self), fail);
     for (int i = 0; i < slice->n_blocks; i++) {
         sc_stage_block *block = &self->blocks[i];

@@ -20,6 +20,10 @@
  *  4. Norms and the optimizer are refused until the tied gradient is reduced in full: two copies of one matrix that got
  * different updates would not be found out by the loss.
  *
+ *  5. Blocks below model.frozen go forward as in training, dropout and all, and have no backward: their parameters have no
+ * gradients, moments or norms and never change. Nor has the tied matrix, when the embedding is one of them; then nothing is
+ * exchanged. A stage of frozen blocks alone takes part in norms and the optimizer with nothing.
+ *
  * Errors: a call that comes out of this order is SC_FAILED_PRECONDITION, naming the micro-batch, and changes nothing.
  * Thread: the executor's only. Host pointers of put/take calls are used before the call returns. */
 #ifndef SC_STAGE_H
@@ -142,7 +146,8 @@ typedef enum sc_state_kind {
     SC_STATE_SECOND_MOMENT,
     SC_STATE_GRADIENT
 } sc_state_kind;
-/* Bytes [from, from + n) of a float32 tensor. Errors: SC_NOT_FOUND (not in this stage, or no such state),
+/* Bytes [from, from + n) of a float32 tensor. The moments of a frozen parameter, for which there is no memory, are read as the
+ * zeros that they are; what is written to them is let go, as a run that froze it later does. Errors: SC_NOT_FOUND (not in this stage, or no such state),
  * SC_OUT_OF_RANGE. */
 sc_status sc_stage_read_state(sc_stage *self, const char *name, sc_state_kind kind, uint64_t from, uint64_t n,
                               void *out);

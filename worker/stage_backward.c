@@ -40,10 +40,11 @@ static sc_status open_flow(sc_stage *self, int microbatch, const char *what, sc_
     return SC_OK;
 }
 
-/* Nobody takes the gradient of the first stage's input. */
+/* Nobody takes the gradient of an input that nothing learns from: the first stage's, and that of frozen blocks. */
 static void close_flow(sc_stage *self, sc_stage_flow *flow, const sc_stage_set *set)
 {
-    flow->state = sc_stage_is_first(self) ? SC_FLOW_EMPTY : SC_FLOW_INPUT;
+    bool wanted = self->options.slice.first_block > self->options.model.frozen;
+    flow->state = wanted ? SC_FLOW_INPUT : SC_FLOW_EMPTY;
     flow->microbatch = set->microbatch;
     flow->elements = sc_stage_elements(self, set);
 }
@@ -51,6 +52,8 @@ static void close_flow(sc_stage *self, sc_stage_flow *flow, const sc_stage_set *
 static sc_status get_trained(sc_stage *self, int microbatch, const char *what, sc_stage_set **out)
 {
     SC_TRY(sc_stage_get_set(self, microbatch, SC_SET_FORWARDED, what, out));
+    if (sc_stage_first_learning(self) == self->options.slice.n_blocks)
+        return SC_FAIL(SC_FAILED_PRECONDITION, "%s: micro-batch %d is in a stage that is frozen", what, microbatch);
     if (!(*out)->step.train)
         return SC_FAIL(SC_FAILED_PRECONDITION, "%s: micro-batch %d did not go forward to train", what, microbatch);
     return SC_OK;
@@ -63,7 +66,7 @@ sc_status sc_stage_backward(sc_stage *self, int microbatch)
     sc_stage_flow *flow = NULL;
     SC_TRY(get_trained(self, microbatch, "backward", &set));
     SC_TRY(open_flow(self, microbatch, "backward", &flow));
-    for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
+    for (int i = self->options.slice.n_blocks - 1; i >= sc_stage_first_learning(self); i--) {
         sc_block_call call = sc_stage_block_call(self, set, i, self->areas.weight);
         SC_TRY(self->blocks[i].functions->backward_input(&call, flow->d));
         SC_TRY(self->blocks[i].functions->backward_weight(&call));
@@ -93,7 +96,7 @@ sc_status sc_stage_backward_input(sc_stage *self, int microbatch)
                        microbatch, max_split);
     SC_TRY(open_flow(self, microbatch, "backward_input", &flow));
     set->split = split;
-    for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
+    for (int i = self->options.slice.n_blocks - 1; i >= sc_stage_first_learning(self); i--) {
         sc_block_call call = sc_stage_block_call(self, set, i, split_memory(self, set, i));
         SC_TRY(self->blocks[i].functions->backward_input(&call, flow->d));
     }
@@ -107,7 +110,7 @@ sc_status sc_stage_backward_weight(sc_stage *self, int microbatch)
 {
     sc_stage_set *set = NULL;
     SC_TRY(sc_stage_get_set(self, microbatch, SC_SET_SPLIT, "backward_weight", &set));
-    for (int i = self->options.slice.n_blocks - 1; i >= 0; i--) {
+    for (int i = self->options.slice.n_blocks - 1; i >= sc_stage_first_learning(self); i--) {
         sc_block_call call = sc_stage_block_call(self, set, i, split_memory(self, set, i));
         SC_TRY(self->blocks[i].functions->backward_weight(&call));
     }

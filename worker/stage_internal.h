@@ -3,10 +3,12 @@
  * Memory, each an arena of the backend:
  *
  *   params       every distinct parameter of the slice, at param.offset
- *   gradients    the same layout; behind it, where one stage has both sides of the tied matrix, the head's side
- *   optimizer    the moments, each in the same layout
+ *   gradients    of those that learn, in the same order, at param.learning_offset; behind them, where one stage has both
+ *                sides of the tied matrix, the head's side
+ *   optimizer    the moments, each laid out as the gradients
  *   activations  sets      max_alive times the lengths of the sequences (BERT) and the saved slots of all blocks
- *                shared    only in a stage that does not train: the saved slots of one transformer block, used by all
+ *                shared    the saved slots of one transformer block, used by all that have no backward: frozen ones, and all in
+ *                          a stage that does not train
  *                weight    weight slots of the largest block, for full backwards
  *                splits    max_split times the weight slots of all blocks, from backward_input to backward_weight
  *                scratch   scratch slots of the largest block
@@ -29,7 +31,9 @@
 typedef struct sc_stage_param {
     sc_param info;
     uint64_t elements;
-    uint64_t offset; /* in params, gradients and each moment; bytes */
+    uint64_t offset;          /* in params; bytes */
+    bool learns;              /* else it has neither gradient nor moments */
+    uint64_t learning_offset; /* in gradients and each moment */
 } sc_stage_param;
 
 typedef struct sc_stage_block {
@@ -81,7 +85,7 @@ struct sc_stage {
     sc_stage_block *blocks; /* [slice.n_blocks] */
     sc_stage_param *params; /* [n_params], in the order of the blocks: by ordinal, a head's tied matrix last */
     int n_params;
-    uint64_t params_bytes;
+    uint64_t params_bytes, learning_bytes;
     sc_arena params_arena, gradients_arena, optimizer_arena, activations_arena;
     sc_stage_areas areas;
     uint64_t slot_offsets[SC_N_SLOTS]; /* among the slots of one kind and life */
@@ -102,7 +106,17 @@ static inline float *sc_stage_at(const sc_arena *arena, uint64_t offset)
 }
 static inline float *sc_stage_moment(const sc_stage *self, const sc_stage_param *param, int moment)
 {
-    return sc_stage_at(&self->optimizer_arena, (uint64_t)moment * self->params_bytes + param->offset);
+    return sc_stage_at(&self->optimizer_arena, (uint64_t)moment * self->learning_bytes + param->learning_offset);
+}
+static inline float *sc_stage_gradient(const sc_stage *self, const sc_stage_param *param)
+{
+    return sc_stage_at(&self->gradients_arena, param->learning_offset);
+}
+/* The first of the stage's blocks, by its place in it, that learns; n_blocks: none does. */
+static inline int sc_stage_first_learning(const sc_stage *self)
+{
+    int first = self->options.model.frozen - self->options.slice.first_block;
+    return first < 0 ? 0 : first > self->options.slice.n_blocks ? self->options.slice.n_blocks : first;
 }
 
 /* ---- stage_microbatch.c ---- */
@@ -132,7 +146,7 @@ uint64_t sc_stage_lengths_bytes(const sc_stage_options *options);
 uint64_t sc_stage_cache_bytes(const sc_stage_options *options);
 void sc_stage_empty_cache(sc_stage *self);
 
-/* The tied matrix among self->params; NULL if the slice has no side of it. */
+/* The tied matrix among self->params; NULL if the slice has no side of it that learns. */
 const sc_stage_param *sc_stage_tied_param(const sc_stage *self);
 /* The gradient of the head's side where the stage has both; NULL otherwise. */
 float *sc_stage_tied_head_gradient(const sc_stage *self);

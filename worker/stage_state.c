@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* The address of bytes [from, from + n) of a parameter's state. */
+/* The address of bytes [from, from + n) of a parameter's state; NULL: of moments that it would have, were it not frozen. */
 static sc_status find_state(const sc_stage *self, const char *name, sc_state_kind kind, uint64_t from, uint64_t n,
                             char **out)
 {
@@ -22,10 +22,11 @@ static sc_status find_state(const sc_stage *self, const char *name, sc_state_kin
     if (kind == SC_STATE_PARAMETER)
         state = sc_stage_at(&self->params_arena, param->offset);
     else if (kind == SC_STATE_GRADIENT)
-        state = sc_stage_at(&self->gradients_arena, param->offset);
-    else if ((int)kind - SC_STATE_FIRST_MOMENT < n_moments)
+        state = param->learns ? sc_stage_gradient(self, param) : NULL;
+    else if ((int)kind - SC_STATE_FIRST_MOMENT < n_moments && param->learns)
         state = sc_stage_moment(self, param, (int)kind - SC_STATE_FIRST_MOMENT);
-    if (!state)
+    bool zero = kind != SC_STATE_GRADIENT && (int)kind - SC_STATE_FIRST_MOMENT < n_moments && !param->learns;
+    if (!state && !zero)
         return SC_FAIL(SC_NOT_FOUND, "this stage keeps no %s of '%s'",
                        kind == SC_STATE_GRADIENT ? "gradient" : "such moment", name);
 
@@ -33,7 +34,7 @@ static sc_status find_state(const sc_stage *self, const char *name, sc_state_kin
     if (from > bytes || n > bytes - from)
         return SC_FAIL(SC_OUT_OF_RANGE, "bytes %" PRIu64 " to %" PRIu64 " of '%s', which has %" PRIu64, from, from + n,
                        name, bytes);
-    *out = (char *)state + from;
+    *out = state ? (char *)state + from : NULL;
     return SC_OK;
 }
 
@@ -42,6 +43,10 @@ sc_status sc_stage_read_state(sc_stage *self, const char *name, sc_state_kind ki
 {
     char *state = NULL;
     SC_TRY(find_state(self, name, kind, from, n, &state));
+    if (!state) {
+        memset(out, 0, (size_t)n);
+        return SC_OK;
+    }
     SC_TRY(self->options.ops->copy_out(self->options.stream, out, state, (size_t)n));
     return self->options.ops->stream_sync(self->options.stream);
 }
@@ -51,6 +56,8 @@ sc_status sc_stage_write_state(sc_stage *self, const char *name, sc_state_kind k
 {
     char *state = NULL;
     SC_TRY(find_state(self, name, kind, from, n, &state));
+    if (!state)
+        return SC_OK;
     if (kind == SC_STATE_PARAMETER)
         sc_stage_empty_cache(self);
     SC_TRY(self->options.ops->copy_in(self->options.stream, state, data, (size_t)n));

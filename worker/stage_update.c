@@ -8,7 +8,7 @@
 const sc_stage_param *sc_stage_tied_param(const sc_stage *self)
 {
     int tied = sc_model_tied_param(&self->options.model);
-    for (int i = 0; i < self->n_params; i++)
+    for (int i = 0; i < self->n_params && sc_model_exchanges_tied(&self->options.model); i++)
         if (self->params[i].info.ordinal == tied)
             return &self->params[i];
     return NULL;
@@ -17,7 +17,7 @@ const sc_stage_param *sc_stage_tied_param(const sc_stage *self)
 float *sc_stage_tied_head_gradient(const sc_stage *self)
 {
     bool both = sc_stage_is_first(self) && sc_stage_is_last(self) && sc_stage_tied_param(self);
-    return both ? sc_stage_at(&self->gradients_arena, self->params_bytes) : NULL;
+    return both ? sc_stage_at(&self->gradients_arena, self->learning_bytes) : NULL;
 }
 
 uint64_t sc_stage_tied_elements(const sc_stage *self)
@@ -52,7 +52,7 @@ sc_status sc_stage_read_tied(sc_stage *self, uint64_t first, uint64_t n, float *
     if (n == 0)
         return SC_OK;
     const sc_stage_options *o = &self->options;
-    const float *d = sc_stage_at(&self->gradients_arena, sc_stage_tied_param(self)->offset) + first;
+    const float *d = sc_stage_gradient(self, sc_stage_tied_param(self)) + first;
     SC_TRY(o->ops->copy_out(o->stream, out, d, (size_t)n * sizeof(float)));
     return o->ops->stream_sync(o->stream);
 }
@@ -67,7 +67,7 @@ sc_status sc_stage_add_tied(sc_stage *self, uint64_t first, uint64_t n, const fl
     const sc_stage_options *o = &self->options;
     for (uint64_t done = 0, piece; done < n; done += piece) {
         piece = n - done < SC_STAGE_TIED_PIECE ? n - done : SC_STAGE_TIED_PIECE;
-        float *d = sc_stage_at(&self->gradients_arena, sc_stage_tied_param(self)->offset) + first + done;
+        float *d = sc_stage_gradient(self, sc_stage_tied_param(self)) + first + done;
         SC_TRY(o->ops->copy_in(o->stream, self->areas.staging, other + done, (size_t)piece * sizeof(float)));
         SC_TRY(o->ops->add(o->stream, d, self->areas.staging, (size_t)piece));
     }
@@ -86,8 +86,7 @@ sc_status sc_stage_reduce_tied_local(sc_stage *self)
                  : "this stage does not have both sides of the tied matrix; exchange them with the other stage");
     const sc_stage_param *tied = sc_stage_tied_param(self);
     self->tied_added = tied->elements;
-    return self->options.ops->add(self->options.stream, sc_stage_at(&self->gradients_arena, tied->offset), head,
-                                  (size_t)tied->elements);
+    return self->options.ops->add(self->options.stream, sc_stage_gradient(self, tied), head, (size_t)tied->elements);
 }
 
 /* Two copies of the matrix that got different updates would never be found out by their losses alone. */
@@ -108,6 +107,8 @@ static sc_status check_reduced(const sc_stage *self)
 /* The head's copy of the tied matrix is the first stage's to vote for. */
 static bool votes(const sc_stage *self, const sc_stage_param *param)
 {
+    if (!param->learns)
+        return false;
     return param->info.ordinal != sc_model_tied_param(&self->options.model) || sc_stage_is_first(self);
 }
 
@@ -129,7 +130,7 @@ sc_status sc_stage_norms(sc_stage *self, int *ordinals, double *sum_squares)
         const sc_stage_param *param = &self->params[i];
         if (!votes(self, param))
             continue;
-        SC_TRY(o->ops->sum_squares(o->stream, self->areas.sums + n, sc_stage_at(&self->gradients_arena, param->offset),
+        SC_TRY(o->ops->sum_squares(o->stream, self->areas.sums + n, sc_stage_gradient(self, param),
                                    (size_t)param->elements));
         ordinals[n++] = param->info.ordinal;
     }
@@ -146,14 +147,17 @@ sc_status sc_stage_apply(sc_stage *self, int64_t optimizer_step, float grad_scal
     sc_optimizer_step step = {.step = optimizer_step, .learning_rate = learning_rate, .grad_scale = grad_scale};
     for (int i = 0; i < self->n_params; i++) {
         const sc_stage_param *param = &self->params[i];
+        if (!param->learns)
+            continue;
         float *moments[2] = {sc_stage_moment(self, param, 0), NULL};
         if (sc_optimizer_n_moments(&o->optimizer) > 1)
             moments[1] = sc_stage_moment(self, param, 1);
         SC_TRY(sc_optimizer_apply(&o->optimizer, o->ops, o->stream, &step, param->info.decays,
                                   sc_stage_at(&self->params_arena, param->offset), moments,
-                                  sc_stage_at(&self->gradients_arena, param->offset), (size_t)param->elements));
+                                  sc_stage_gradient(self, param), (size_t)param->elements));
     }
-    SC_TRY(o->ops->zero(o->stream, self->gradients_arena.memory, (size_t)self->gradients_arena.bytes));
+    if (self->gradients_arena.memory) /* a stage may be frozen as a whole */
+        SC_TRY(o->ops->zero(o->stream, self->gradients_arena.memory, (size_t)self->gradients_arena.bytes));
     self->tied_added = 0;
     return o->ops->stream_sync(o->stream);
 }

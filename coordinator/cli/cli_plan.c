@@ -204,13 +204,17 @@ static sc_status look_at_config(prospect *self, const options *o)
     const sc_config *config = self->config;
     int S = (int)(o->workers ? o->workers : config->pipeline.workers);
     int B = (int)config->train.micro_batch_size, T = sc_config_sequence_length(config);
-    bool tied = sc_model_tied_param(&self->model) >= 0;
+    bool tied = sc_model_exchanges_tied(&self->model);
     sc_partition_rates rates = {.flops_per_second = o->gflops * 1e9,
                                 .memory_bytes_per_second = memory_bytes_per_second};
     SC_TRY(sc_partition_by_cost(&self->model, S, B, T, self->slices));
     sc_partition_costs(&self->model, self->slices, S, B, T, &rates, self->costs, self->stages);
-    SC_TRY(sc_schedule_make((sc_schedule_kind)config->pipeline.schedule, S, 1, sc_config_n_microbatches(config),
-                            o->mode, tied, &self->plan));
+    sc_schedule_kind kind = (sc_schedule_kind)config->pipeline.schedule;
+    int M = sc_config_n_microbatches(config), n_frozen = sc_model_frozen_stages(&self->model, self->slices, S);
+    if (o->mode == SC_PLAN_TRAIN)
+        SC_TRY(sc_schedule_make_frozen(kind, S, 1, M, tied, n_frozen, &self->plan));
+    else
+        SC_TRY(sc_schedule_make(kind, S, 1, M, o->mode, tied, &self->plan));
     SC_TRY(sc_plan_validate(self->plan, tied));
     sc_sim_costs all = {.stages = self->costs,
                         .tied_bytes = sc_partition_tied_bytes(&self->model),
@@ -269,6 +273,10 @@ static void print_head(const prospect *self, const options *o)
            self->model.layers, self->model.hidden, (double)sc_model_n_elements(&self->model) * 1e-6,
            self->config->train.micro_batch_size, sc_config_sequence_length(self->config));
     printf("vocab     %d, %s\n", self->model.vocab, self->vocab_source);
+    if (self->model.frozen > 0)
+        printf("frozen    the embedding and %d of %d layers do not learn: no backward below them, no gradients, no "
+               "optimizer state\n",
+               self->model.frozen - 1, self->model.layers);
     printf("assumed   %g GFLOP/s and %g GB/s of memory per worker, links of %g Gbit/s and %g us\n", o->gflops,
            memory_bytes_per_second * 1e-9, o->link_gbits, o->link_us);
 }
@@ -302,7 +310,7 @@ static void print_blocks(const prospect *self, int worker)
     printf("  %6d  %-18s", slice.n_blocks, range);
 }
 
-/* 16 bytes a parameter: weight, gradient and AdamW's two moments, float32 each. */
+/* Weights, and of what learns gradient and AdamW's two moments, float32 each. */
 static void print_workers(const prospect *self)
 {
     const double MiB = 1024.0 * 1024.0;
@@ -318,13 +326,15 @@ static void print_workers(const prospect *self)
             double activations = (double)worker->peak_activation_bytes / MiB;
             double scratch = (double)self->stages[w].scratch_bytes / MiB;
             printf("  %10.0f  %11.1f  %7.1f  %7.1f", params, activations, scratch,
-                   16 * params / MiB + activations + scratch);
+                   (4 * params + 12 * (double)self->stages[w].learning_elements) / MiB + activations + scratch);
         }
         putchar('\n');
     }
     puts("alive: the most micro-batches whose activations a worker keeps at once");
     if (self->config)
-        puts("memory: 16 bytes a parameter, the activations at their peak, and scratch");
+        puts(self->model.frozen > 0 ? "memory: 16 bytes a parameter that learns and 4 one that does not, the "
+                                      "activations at their peak, and scratch"
+                                    : "memory: 16 bytes a parameter, the activations at their peak, and scratch");
 }
 
 static sc_status report(const prospect *self, const options *o)

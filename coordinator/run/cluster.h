@@ -127,9 +127,10 @@ typedef struct sc_stage_times {
 typedef struct sc_step_result {
     uint64_t sequence;
     int n_losses;
-    double *loss_sums;     /* [n_losses], sc_model_n_losses per micro-batch */
-    uint64_t *n_correct;   /* [n_losses] targets that were right; zeros unless the plan is forward-only */
-    double *norm_squares;  /* [parameters], by ordinal; NaN where no worker voted (a forward-only plan) */
+    double *loss_sums;   /* [n_losses], sc_model_n_losses per micro-batch */
+    uint64_t *n_correct; /* [n_losses] targets that were right; zeros unless the plan is forward-only */
+    double *
+        norm_squares; /* [parameters], by ordinal; NaN where no worker voted (a forward-only plan), 0 where it is frozen */
     sc_stage_times *times; /* [S] */
     sc_buffer *logits;     /* NULL unless asked for: as RunStepRequest.want_logits says */
     /* the cluster's own: */

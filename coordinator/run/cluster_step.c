@@ -79,6 +79,7 @@ static Stagecoach__V1__ModelDescription describe_model(const sc_model *model)
     m.token_types = (uint32_t)model->token_types;
     m.labels = (uint32_t)model->labels;
     m.multi_label = model->multi_label;
+    m.frozen = (uint32_t)model->frozen;
     return m;
 }
 
@@ -401,7 +402,7 @@ static sc_status start_step(sc_cluster *self, uint64_t sequence, int plan, Stage
     r->n_answered = 0;
     r->n_losses = a->plans[plan]->n_microbatches * sc_model_n_losses(&a->model);
     for (int i = 0; i < sc_model_n_params(&a->model); i++)
-        r->norm_squares[i] = NAN;
+        r->norm_squares[i] = sc_model_param_learns(&a->model, i) ? NAN : 0;
     memset(r->times, 0, (size_t)self->n_ranks * sizeof *r->times);
 
     request->generation = self->generation;

@@ -256,6 +256,11 @@ static bool can_repeat(const sc_recovery_situation *s, const sc_rank_order *orde
     return orders[neighbour] != SC_RANK_REPLAYS && k->logged_from > 0 && k->logged_from <= sequence;
 }
 
+static bool learns(const sc_recovery_situation *s, int rank)
+{
+    return s->slices[rank].first_block + s->slices[rank].n_blocks > s->frozen;
+}
+
 static bool logs_reach(const sc_recovery_situation *s, const sc_rank_order *orders, uint64_t point)
 {
     uint64_t n_steps = s->decided - point;
@@ -267,7 +272,7 @@ static bool logs_reach(const sc_recovery_situation *s, const sc_rank_order *orde
         if (orders[rank] != SC_RANK_REPLAYS)
             continue;
         if ((rank > 0 && !can_repeat(s, orders, rank - 1, sequence)) ||
-            (rank < last && !can_repeat(s, orders, rank + 1, sequence)))
+            (rank < last && learns(s, rank) && !can_repeat(s, orders, rank + 1, sequence)))
             return false;
         if (s->tied && last > 0 && (rank == 0 || rank == last) && !can_repeat(s, orders, last - rank, sequence))
             return false;

@@ -81,6 +81,7 @@ typedef struct sc_recovery_situation {
     const sc_slice *slices;    /* [n_ranks], of the new assignment */
     const sc_kept_state *kept; /* [n_ranks] */
     bool tied;                 /* the first and the last rank exchange gradients */
+    int frozen; /* blocks from the first on that do not learn: a rank of them alone is sent no gradient */
     uint64_t lineage;
     uint64_t decided;              /* the last step whose ApplyStep was sent; 0: none */
     const sc_decided_step *record; /* [n_record]: steps decided - n_record + 1 .. decided */

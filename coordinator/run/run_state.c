@@ -97,6 +97,7 @@ static sc_recovery_situation situation(const sc_run_state *self)
         .slices = self->slices,
         .kept = self->kept,
         .tied = self->settings.tied,
+        .frozen = self->settings.frozen,
         .lineage = self->settings.lineage,
         .decided = self->decided,
         .record = self->record,

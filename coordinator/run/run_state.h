@@ -35,6 +35,7 @@
 typedef struct sc_run_settings {
     int wanted, n_blocks; /* wanted <= n_blocks */
     bool tied;
+    int frozen; /* blocks, as sc_model.frozen */
     uint64_t lineage;
     uint64_t wait_ms;   /* recovery.wait_ms */
     int64_t peer_every; /* recovery.peer_every; 0: no points */

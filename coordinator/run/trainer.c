@@ -59,14 +59,23 @@ int sc_trainer_plan_of_evaluation(const sc_trainer *t, int n_microbatches)
     return -1;
 }
 
+static sc_status cut(void *context, int n_ranks, sc_slice *slices)
+{
+    const sc_trainer *t = context;
+    return sc_partition_by_cost(&t->model, n_ranks, t->B, t->T, slices);
+}
+
 sc_status sc_trainer_make_plans(sc_trainer *t, int S)
 {
-    bool tied = sc_model_tied_param(&t->model) >= 0;
+    sc_slice slices[SC_MAX_STAGES];
+    bool tied = sc_model_exchanges_tied(&t->model);
     sc_schedule_kind kind = (sc_schedule_kind)t->config->pipeline.schedule;
     const int M = sc_feed_n_microbatches(t->feed, (sc_feed_item){.split = SC_SPLIT_TRAIN});
     for (int i = 0; i < SC_MAX_PLANS; i++)
         sc_plan_destroy(&t->plans[i]);
-    SC_TRY(sc_schedule_make(kind, S, 1, M, SC_PLAN_TRAIN, tied, &t->plans[SC_PLAN_OF_STEPS]));
+    SC_TRY(cut(t, S, slices)); /* more workers than blocks are told here */
+    SC_TRY(sc_schedule_make_frozen(kind, S, 1, M, tied, sc_model_frozen_stages(&t->model, slices, S),
+                                   &t->plans[SC_PLAN_OF_STEPS]));
     t->n_plans = 1;
     for (sc_data_split split = SC_SPLIT_TRAIN + 1; split < SC_N_SPLITS; split++) {
         const uint64_t n = sc_feed_n_items(t->feed, split);
@@ -81,12 +90,6 @@ sc_status sc_trainer_make_plans(sc_trainer *t, int S)
     for (int i = 0; i < t->n_plans; i++)
         SC_TRY(sc_plan_validate(t->plans[i], tied));
     return SC_OK;
-}
-
-static sc_status cut(void *context, int n_ranks, sc_slice *slices)
-{
-    const sc_trainer *t = context;
-    return sc_partition_by_cost(&t->model, n_ranks, t->B, t->T, slices);
 }
 
 sc_status sc_trainer_find_checkpoint(sc_trainer *t)
@@ -138,7 +141,6 @@ static sc_status set_course(sc_trainer *t)
 
 static sc_status prepare(sc_trainer *t)
 {
-    sc_slice slices[SC_MAX_STAGES];
     SC_TRY(sc_feed_open(t->config, &t->feed));
     t->B = sc_feed_most_rows(t->feed);
     t->T = sc_feed_longest(t->feed);
@@ -146,7 +148,6 @@ static sc_status prepare(sc_trainer *t)
     SC_TRY(sc_config_model(t->config, sc_tokenizer_vocab(sc_feed_tokenizer(t->feed)), sc_feed_n_labels(t->feed),
                            &t->model));
     SC_TRY(sc_trainer_make_plans(t, t->S));
-    SC_TRY(cut(t, t->S, slices)); /* more workers than blocks are told at once */
 
     t->identity = (sc_run_identity){.model = t->model, .seed = (uint64_t)t->config->run.seed, .config = t->config};
     SC_TRY(sc_feed_hash(t->feed, &t->identity.data_hash));
@@ -211,7 +212,8 @@ static sc_status open_cluster(sc_trainer *t)
     sc_run_settings settings = {
         .wanted = t->S,
         .n_blocks = sc_model_n_blocks(&t->model),
-        .tied = sc_model_tied_param(&t->model) >= 0,
+        .tied = sc_model_exchanges_tied(&t->model),
+        .frozen = t->model.frozen,
         .lineage = t->lineage,
         .wait_ms = (uint64_t)t->config->recovery.wait_ms,
         .peer_every = t->config->recovery.peer_every,

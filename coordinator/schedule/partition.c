@@ -134,21 +134,34 @@ void sc_partition_costs(const sc_model *model, const sc_slice *slices, int n_sta
     for (int v = 0; v < n_stages; v++) {
         sc_sim_stage_cost cost = {0};
         sc_partition_stage stage = {0};
+        uint64_t passing = 0,
+                 learning = 0; /* what a frozen block's forward needs; elements that the optimizer changes */
         for (int i = slices[v].first_block; i < slices[v].first_block + slices[v].n_blocks; i++) {
             sc_block_cost block = sc_model_block_cost(model, i, B, T);
             cost.forward_seconds += (double)block.forward_flops / rates->flops_per_second;
             cost.backward_input_seconds += (double)block.backward_input_flops / rates->flops_per_second;
             cost.backward_weight_seconds += (double)block.backward_weight_flops / rates->flops_per_second;
-            cost.saved_bytes += block.saved_bytes;
+            if (i >= model->frozen || i == 0)
+                cost.saved_bytes += block.saved_bytes;
+            else if (block.saved_bytes > passing)
+                passing = block.saved_bytes;
             cost.weight_bytes += block.weight_bytes;
             cost.output_bytes = block.output_bytes; /* the last block's, which lies at the boundary */
             stage.param_elements += block.param_elements;
+            if (i >= model->frozen)
+                learning += block.param_elements;
             if (block.scratch_bytes > stage.scratch_bytes)
                 stage.scratch_bytes = block.scratch_bytes;
         }
+        bool has_head = slices[v].first_block + slices[v].n_blocks == sc_model_n_blocks(model);
         if (slices[v].n_blocks == sc_model_n_blocks(model))
-            stage.param_elements = sc_model_n_elements(model); /* a tied matrix is there once */
-        cost.optimizer_seconds = (double)stage.param_elements * OPTIMIZER_BYTES / rates->memory_bytes_per_second;
+            stage.param_elements = sc_model_n_elements(model);             /* a tied matrix is there once */
+        if (has_head && (model->frozen > 0 || slices[v].first_block == 0)) /* it is frozen, or there twice */
+            learning -= sc_partition_tied_bytes(model) / sizeof(float);
+        stage.learning_elements = learning;
+        if (passing > stage.scratch_bytes)
+            stage.scratch_bytes = passing;
+        cost.optimizer_seconds = (double)learning * OPTIMIZER_BYTES / rates->memory_bytes_per_second;
         costs[v] = cost;
         if (stages)
             stages[v] = stage;

@@ -24,8 +24,10 @@ typedef struct sc_partition_rates {
 
 /* The memory of a virtual stage, beside its activations. */
 typedef struct sc_partition_stage {
-    uint64_t param_elements; /* a tied matrix counts once in each stage that holds it */
-    uint64_t scratch_bytes;  /* the largest of its blocks' */
+    uint64_t param_elements;    /* a tied matrix counts once in each stage that holds it */
+    uint64_t learning_elements; /* of them, those that have gradients and optimizer state */
+    uint64_t
+        scratch_bytes; /* the largest of its blocks', and where a frozen transformer passes what it need not keep */
 } sc_partition_stage;
 
 /* The costs of each virtual stage for the simulator, and (NULL: not asked) its memory. costs, stages: [n_stages]. */

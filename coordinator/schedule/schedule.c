@@ -52,7 +52,7 @@ sc_status sc_schedule_add_backward(sc_plan *plan, int stage, int microbatch)
     if (sc_plan_sends(plan) && stage < sc_plan_n_stages(plan) - 1)
         SC_TRY(sc_plan_add(plan, worker, SC_ACT_RECV_B, stage, microbatch));
     SC_TRY(sc_plan_add(plan, worker, SC_ACT_BACKWARD, stage, microbatch));
-    if (sc_plan_sends(plan) && stage > 0)
+    if (sc_plan_sends(plan) && stage > plan->n_frozen)
         SC_TRY(sc_plan_add(plan, worker, SC_ACT_SEND_B, stage, microbatch));
     return SC_OK;
 }
@@ -61,7 +61,7 @@ static sc_status add_all(sc_plan *plan, sc_schedule_kind kind, bool tied)
 {
     int last = sc_plan_n_stages(plan) - 1;
     for (int v = 0; v <= last; v++) {
-        if (plan->mode == SC_PLAN_FORWARD) {
+        if (plan->mode == SC_PLAN_FORWARD || v < plan->n_frozen) {
             for (int m = 0; m < plan->n_microbatches; m++)
                 SC_TRY(sc_schedule_add_forward(plan, v, m));
             continue;
@@ -75,7 +75,8 @@ static sc_status add_all(sc_plan *plan, sc_schedule_kind kind, bool tied)
     return SC_OK;
 }
 
-sc_status sc_schedule_make(sc_schedule_kind kind, int S, int K, int M, sc_plan_mode mode, bool tied, sc_plan **out)
+static sc_status make(sc_schedule_kind kind, int S, int K, int M, sc_plan_mode mode, bool tied, int n_frozen,
+                      sc_plan **out)
 {
     *out = NULL;
     assert((unsigned)kind < N_SCHEDULES);
@@ -84,9 +85,23 @@ sc_status sc_schedule_make(sc_schedule_kind kind, int S, int K, int M, sc_plan_m
                        schedules[kind].name, schedules[kind].most_chunks, K, schedules[kind].most_chunks);
     sc_plan *plan = NULL;
     SC_TRY(sc_plan_new(schedules[kind].name, S, K, M, mode, &plan));
+    plan->n_frozen = n_frozen;
     sc_status status = add_all(plan, kind, tied);
     if (status != SC_OK)
         sc_plan_destroy(&plan);
     *out = plan;
     return status;
+}
+
+sc_status sc_schedule_make(sc_schedule_kind kind, int S, int K, int M, sc_plan_mode mode, bool tied, sc_plan **out)
+{
+    return make(kind, S, K, M, mode, tied, 0, out);
+}
+
+sc_status sc_schedule_make_frozen(sc_schedule_kind kind, int S, int K, int M, bool tied, int n_frozen, sc_plan **out)
+{
+    *out = NULL;
+    if (n_frozen < 0 || n_frozen >= S * K)
+        return SC_FAIL(SC_INVALID, "%d of %d stages are frozen; all but one can be", n_frozen, S * K);
+    return make(kind, S, K, M, SC_PLAN_TRAIN, tied, n_frozen, out);
 }

@@ -17,5 +17,8 @@ sc_status sc_schedule_find(const char *name, sc_schedule_kind *out);
  * list of forwards. `tied`: the first and the last stage share a matrix, whose gradient they add before STEP.
  * Returns owned in *out. Errors: SC_INVALID for sizes out of range and a K that the schedule cannot use. */
 sc_status sc_schedule_make(sc_schedule_kind kind, int S, int K, int M, sc_plan_mode mode, bool tied, sc_plan **out);
+/* A training step whose first n_frozen stages learn nothing: all their forwards as the activations come, no backward, and no
+ * gradient sent to them. Errors: as above; SC_INVALID unless 0 <= n_frozen < S * K. */
+sc_status sc_schedule_make_frozen(sc_schedule_kind kind, int S, int K, int M, bool tied, int n_frozen, sc_plan **out);
 
 #endif

@@ -66,7 +66,7 @@ static void account(simulation *self, int worker, sc_action action)
     const sc_sim_stage_cost *cost = &self->costs->stages[action.stage];
     sc_sim_worker *seen = &self->result->workers[worker];
     desk *d = &self->desks[worker];
-    bool keeps = self->plan->mode == SC_PLAN_TRAIN;
+    bool keeps = self->plan->mode == SC_PLAN_TRAIN && action.stage >= self->plan->n_frozen;
     if (action.kind == SC_ACT_FORWARD) {
         d->bytes += cost->saved_bytes;
         d->microbatches++;

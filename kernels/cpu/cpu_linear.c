@@ -39,9 +39,10 @@ static void run_task(void *context, int task, int thread)
 static sc_status run_job(job *j, int n_parts)
 {
     assert(j->gemm.M > 0 && j->gemm.N > 0 && j->gemm.K > 0);
-    j->n_tiles = sc_gemm_cut(&j->gemm);
+    j->n_tiles = j->gemm.c ? sc_gemm_cut(&j->gemm) : 0;
     j->gemm.context = j;
-    SC_TRY(sc_cpu_reserve(j->s, sc_gemm_scratch(&j->gemm) / sizeof(float), (size_t)n_parts * (size_t)j->Cout));
+    size_t scratch = j->gemm.c ? sc_gemm_scratch(&j->gemm) / sizeof(float) : 0;
+    SC_TRY(sc_cpu_reserve(j->s, scratch, (size_t)n_parts * (size_t)j->Cout));
     j->parts = j->s->shared_scratch;
     sc_pool_run(j->s->pool, j->n_tiles + n_parts, run_task, j);
     if (atomic_load(&j->failed))

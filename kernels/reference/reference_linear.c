@@ -97,7 +97,7 @@ sc_status sc_reference_linear_backward_weight(sc_stream *s, float *dw, float *db
                                               int N, int Cin, int Cout, sc_layout layout)
 {
     (void)s;
-    for (int o = 0; o < Cout; o++)
+    for (int o = 0; dw && o < Cout; o++)
         for (int i = 0; i < Cin; i++) {
             size_t at = weight_at(i, o, Cin, Cout, layout);
             double sum = dw[at];

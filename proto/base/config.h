@@ -83,6 +83,7 @@ typedef struct sc_config {
         double warmup_share;               /* of all steps; one of the two is 0 */
         double weight_decay, beta1, beta2, epsilon, momentum;
         double clip_norm;                 /* 0: no clipping */
+        int64_t freeze_blocks;            /* the embedding and so many transformer blocks do not learn; 0: all do */
         int64_t eval_every, eval_batches; /* eval_every 0: never */
         bool eval_epochs;                 /* after each epoch, too */
         int best_metric;                  /* sc_metric_kind */

@@ -51,6 +51,11 @@ static void check_model(sc_config_draft *draft)
         MISTAKE(draft, blame(draft, "train.sequence_length", "model.context"),
                 "sequences of %" PRId64 " tokens are longer than model.context, %" PRId64 "; allowed: at most as long",
                 c->train.sequence_length, c->model.context);
+    if (c->model.layers != 0 && c->train.freeze_blocks > c->model.layers)
+        MISTAKE(draft, blame(draft, "train.freeze_blocks", "model.layers"),
+                "%" PRId64 " transformer blocks are to be frozen, of model.layers %" PRId64
+                "; allowed: at most as many",
+                c->train.freeze_blocks, c->model.layers);
     if (c->model.layers != 0 && c->pipeline.workers > c->model.layers + 2)
         MISTAKE(draft, blame(draft, "pipeline.workers", "model.layers"),
                 "%" PRId64 " workers for %" PRId64 " blocks (model.layers + 2) would leave some without work; allowed: "

@@ -192,6 +192,8 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     NUMBER("train.epsilon", train.epsilon, "1.0e-8", 0, true, 1, false, "adamw: added to the denominator"),
     NUMBER("train.momentum", train.momentum, "0.9", 0, false, 1, true, "sgd: momentum"),
     NUMBER("train.clip_norm", train.clip_norm, "1.0", 0, false, 1e30, false, "largest global gradient norm; 0: any"),
+    INT("train.freeze_blocks", train.freeze_blocks, "0", 0, SC_MAX_LAYERS,
+        "the embedding and so many of the lowest transformer blocks do not learn; 0: all do"),
     INT("train.eval_every", train.eval_every, "100", 0, MOST_STEPS,
         "steps between validations; 0: never (and never by default where there is no validation data)"),
     INT("train.eval_batches", train.eval_batches, "20", 1, MOST_STEPS, "batches in a validation on a token stream"),

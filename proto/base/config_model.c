@@ -40,6 +40,8 @@ sc_status sc_config_model(const sc_config *self, int vocab, int labels, sc_model
         model.labels = self->model.labels != 0 ? (int)self->model.labels : labels;
         model.multi_label = self->model.multi_label;
     }
+    if (self->train.freeze_blocks > 0)
+        model.frozen = 1 + (int)self->train.freeze_blocks;
     SC_TRY(sc_model_check(&model));
     *out = model;
     return SC_OK;

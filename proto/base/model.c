@@ -35,6 +35,9 @@ sc_status sc_model_check(const sc_model *model)
                        model->heads, model->context);
     if (!(model->dropout >= 0.0f && model->dropout < 1.0f))
         return SC_FAIL(SC_INVALID, "model.dropout is %g; it must be at least 0 and below 1", (double)model->dropout);
+    if (model->frozen < 0 || model->frozen > model->layers + 1)
+        return SC_FAIL(SC_INVALID, "%d of the model's blocks are frozen; 0 to %d can be, as the head always learns",
+                       model->frozen, model->layers + 1);
     if (!(model->norm_epsilon > 0.0f))
         return SC_FAIL(SC_INVALID, "the LayerNorm epsilon is %g; it must be positive", (double)model->norm_epsilon);
     if (model->family == SC_BERT)
@@ -280,6 +283,29 @@ int sc_model_tied_param(const sc_model *model)
     if (model->family == SC_BERT)
         return sc_model_decoder_param(model);
     return model->tied ? sc_model_embedding_param(model) : -1;
+}
+
+bool sc_model_param_learns(const sc_model *model, int ordinal)
+{
+    for (int block = 0; block < model->frozen; block++) {
+        int ordinals[SC_MAX_BLOCK_PARAMS], n = sc_model_block_params(model, block, ordinals);
+        if (ordinal >= ordinals[0] && ordinal < ordinals[0] + n) /* those of a block below the head are in a row */
+            return false;
+    }
+    return true;
+}
+
+bool sc_model_exchanges_tied(const sc_model *model)
+{
+    return sc_model_tied_param(model) >= 0 && model->frozen == 0;
+}
+
+int sc_model_frozen_stages(const sc_model *model, const sc_slice *slices, int n_stages)
+{
+    int n = 0;
+    while (n < n_stages && slices[n].first_block + slices[n].n_blocks <= model->frozen)
+        n++;
+    return n;
 }
 
 void sc_model_init_param(const sc_model *model, int ordinal, uint64_t seed, uint64_t first, uint64_t n, float *out)

@@ -50,6 +50,8 @@ typedef struct sc_model {
     int token_types;  /* kinds of segments */
     int labels;       /* K, of classification and tagging; 0 otherwise */
     bool multi_label; /* classification: any number of labels is right */
+    /* Of a run that trains it, not of the model: so many blocks, the embedding first, do not learn. 0: all do; the head always. */
+    int frozen;
 } sc_model;
 
 typedef enum sc_init { SC_INIT_ZERO, SC_INIT_ONE, SC_INIT_NORMAL } sc_init;
@@ -181,7 +183,8 @@ sc_slot_life sc_model_slot_life(sc_slot slot);
 /* Bytes, rounded up to 64. */
 uint64_t sc_model_slot_bytes(const sc_model *model, sc_slot slot, int B, int T);
 
-/* Costs of one block for a micro-batch of B sequences of T tokens. Floating-point operations count a multiply-add as 2.
+/* Costs of one block for a micro-batch of B sequences of T tokens. Floating-point operations count a multiply-add as 2. A
+ * frozen block has no backward; what its saved slots then take is needed only inside its forward.
  */
 typedef struct sc_block_cost {
     uint64_t param_elements; /* a tied matrix counts in each block that holds it */
@@ -260,6 +263,15 @@ int sc_model_embedding_param(const sc_model *model);
 int sc_model_decoder_param(const sc_model *model);
 /* The parameter that the first and the last block share; -1 in an untied model. */
 int sc_model_tied_param(const sc_model *model);
+
+/* ---- what learns ---- */
+/* Whether any block below the frozen ones has this parameter: a tied matrix is the embedding's, so the head's copy is frozen
+ * with it. */
+bool sc_model_param_learns(const sc_model *model, int ordinal);
+/* Whether the two sides of a tied matrix have gradients to exchange. */
+bool sc_model_exchanges_tied(const sc_model *model);
+/* How many of the first stages have frozen blocks alone: they run forward and no more. */
+int sc_model_frozen_stages(const sc_model *model, const sc_slice *slices, int n_stages);
 
 sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T);
 /* A token's work in training: 6 x parameters that multiply, plus attention; for tokens/s -> share of the peak. */

@@ -205,6 +205,9 @@ sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T
         break;
     }
 
+    if (block < model->frozen)
+        cost.backward_input_flops = cost.backward_weight_flops = 0;
+
     sc_slot slot, end;
     for (sc_model_slots(model, kind, &slot, &end); slot < end; slot++) {
         uint64_t bytes = sc_model_slot_bytes(model, slot, B, T);
@@ -213,10 +216,10 @@ sc_block_cost sc_model_block_cost(const sc_model *model, int block, int B, int T
             cost.saved_bytes += bytes;
             break;
         case SC_LIFE_WEIGHT:
-            cost.weight_bytes += bytes;
+            cost.weight_bytes += block < model->frozen ? 0 : bytes;
             break;
         case SC_LIFE_SCRATCH:
-            cost.scratch_bytes += bytes;
+            cost.scratch_bytes += block < model->frozen ? 0 : bytes;
             break;
         }
     }

@@ -15,7 +15,8 @@
  *
  * A header line comes first:   plan 1f1b stages=4 chunks=1 microbatches=8 mode=train
  * Then each worker has its line, in order; a worker without actions has a "-". Empty lines do not count.
- * mode=train: every forward has its backward and the plan ends in STEP; mode=forward: F, SEND_F and RECV_F alone. */
+ * mode=train: every forward has its backward and the plan ends in STEP; mode=forward: F, SEND_F and RECV_F alone.
+ * frozen=N, in a plan that trains: the first N stages have no backward, and the gradients of their outputs are not sent. */
 #ifndef SC_PLAN_H
 #define SC_PLAN_H
 
@@ -59,6 +60,7 @@ typedef struct sc_plan {
     int n_workers;      /* S */
     int n_chunks;       /* K */
     int n_microbatches; /* M */
+    int n_frozen;       /* in mode train: so many of the first stages learn nothing, and run forward alone */
     sc_plan_mode mode;
     sc_action_list *workers; /* [n_workers] */
 } sc_plan;
@@ -106,7 +108,8 @@ sc_status sc_plan_parse(const char *text, size_t text_bytes, sc_plan **out);
  *  - A stage's backward of a micro-batch is B, or I and later W.
  *  - `tied`: the first and the last virtual stage each have a REDUCE_TIED after their last weight gradient (with S = 1
  *    after both stages' last; with S * K = 1 it is one action). No other stage has one, nor any stage of an untied model.
- *  - REDUCE_GRAD: in all stages or in none; after the stage's last weight gradient and before its REDUCE_TIED.
+ *  - Frozen stages have F, SEND_F and RECV_F alone, as in mode forward, and at least one stage is not frozen.
+ *  - REDUCE_GRAD: in all stages that learn or in none; after the stage's last weight gradient and before its REDUCE_TIED.
  *  - STEP closes each worker's list; its stage is the worker's first.
  *
  * Refuses a plan that drops or repeats an action, puts one on the wrong worker, sends without a receive or receives

@@ -103,8 +103,11 @@ char *sc_plan_text(const sc_plan *self)
     FILE *out = open_memstream(&text, &text_bytes);
     if (!out)
         return NULL;
-    fprintf(out, "plan %s stages=%d chunks=%d microbatches=%d mode=%s\n", self->schedule, self->n_workers,
-            self->n_chunks, self->n_microbatches, mode_names[self->mode]);
+    fprintf(out, "plan %s stages=%d chunks=%d microbatches=%d mode=%s", self->schedule, self->n_workers, self->n_chunks,
+            self->n_microbatches, mode_names[self->mode]);
+    if (self->n_frozen > 0)
+        fprintf(out, " frozen=%d", self->n_frozen);
+    fputc('\n', out);
     for (int w = 0; w < self->n_workers; w++) {
         const sc_action_list *list = &self->workers[w];
         char word[WORD_BYTES];
@@ -177,20 +180,22 @@ static sc_status first_word(reader *self)
     return SC_OK;
 }
 
+enum { STAGES, CHUNKS, MICROBATCHES, FROZEN, MODE, N_SETTINGS };
+
 /* One key=value of the header into its place in `sizes` (-1 while unseen). */
-static sc_status read_setting(const reader *r, int sizes[4])
+static sc_status read_setting(const reader *r, int sizes[N_SETTINGS])
 {
-    static const char *const keys[] = {"stages=", "chunks=", "microbatches=", "mode="};
-    static const int most[] = {SC_MAX_STAGES, SC_MAX_CHUNKS, SC_MAX_MICROBATCHES};
+    static const char *const keys[] = {"stages=", "chunks=", "microbatches=", "frozen=", "mode="};
+    static const int most[] = {SC_MAX_STAGES, SC_MAX_CHUNKS, SC_MAX_MICROBATCHES, SC_MAX_STAGES * SC_MAX_CHUNKS};
     int key = 0;
-    while (key < 4 && strncmp(r->word, keys[key], strlen(keys[key])) != 0)
+    while (key < N_SETTINGS && strncmp(r->word, keys[key], strlen(keys[key])) != 0)
         key++;
-    if (key == 4)
-        return fail_here(r, "the header has stages=, chunks=, microbatches= and mode=, and nothing else");
+    if (key == N_SETTINGS)
+        return fail_here(r, "the header has stages=, chunks=, microbatches=, mode= and frozen=, and nothing else");
     if (sizes[key] >= 0)
         return fail_here(r, "this setting stands here a second time");
     const char *value = r->word + strlen(keys[key]);
-    if (key < 3) {
+    if (key < MODE) {
         char what[WORD_BYTES];
         if (!read_number(&value, most[key], &sizes[key]) || *value != '\0' || sizes[key] == 0) {
             snprintf(what, sizeof what, "%s wants a number from 1 to %d", keys[key], most[key]);
@@ -200,8 +205,8 @@ static sc_status read_setting(const reader *r, int sizes[4])
     }
     for (int mode = SC_PLAN_TRAIN; mode <= SC_PLAN_FORWARD; mode++)
         if (strcmp(value, mode_names[mode]) == 0)
-            sizes[3] = mode;
-    return sizes[3] >= 0 ? SC_OK : fail_here(r, "mode= is train or forward");
+            sizes[MODE] = mode;
+    return sizes[MODE] >= 0 ? SC_OK : fail_here(r, "mode= is train or forward");
 }
 
 static sc_status read_header(reader *r, sc_plan **out)
@@ -213,16 +218,19 @@ static sc_status read_header(reader *r, sc_plan **out)
     char name[WORD_BYTES];
     memcpy(name, r->word, sizeof name);
     size_t name_at = r->word_at;
-    int sizes[4] = {-1, -1, -1, -1};
+    int sizes[N_SETTINGS] = {-1, -1, -1, -1, -1};
     SC_TRY(next_word(r));
     while (r->word[0] != '\0') {
         SC_TRY(read_setting(r, sizes));
         SC_TRY(next_word(r));
     }
-    for (int i = 0; i < 4; i++)
-        if (sizes[i] < 0)
+    for (int i = 0; i < N_SETTINGS; i++)
+        if (sizes[i] < 0 && i != FROZEN)
             return fail_here(r, "the header wants stages=, chunks=, microbatches= and mode=");
-    sc_status status = sc_plan_new(name, sizes[0], sizes[1], sizes[2], (sc_plan_mode)sizes[3], out);
+    sc_status status =
+        sc_plan_new(name, sizes[STAGES], sizes[CHUNKS], sizes[MICROBATCHES], (sc_plan_mode)sizes[MODE], out);
+    if (status == SC_OK && sizes[FROZEN] > 0)
+        (*out)->n_frozen = sizes[FROZEN];
     if (status != SC_INVALID)
         return status;
     r->word_at = name_at;

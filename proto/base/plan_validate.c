@@ -70,6 +70,9 @@ static sc_status check_place(const checker *self)
         return refuse(self, "stage %d belongs to worker %d", a.stage, sc_plan_worker_of(plan, a.stage));
     if (plan->mode == SC_PLAN_FORWARD && a.kind != SC_ACT_FORWARD && a.kind != SC_ACT_SEND_F && a.kind != SC_ACT_RECV_F)
         return refuse(self, "a forward plan has F, SEND_F and RECV_F alone");
+    if (a.stage < plan->n_frozen && a.kind != SC_ACT_FORWARD && a.kind != SC_ACT_SEND_F && a.kind != SC_ACT_RECV_F &&
+        a.kind != SC_ACT_STEP)
+        return refuse(self, "stage %d is frozen: it has F, SEND_F and RECV_F alone", a.stage);
     if (sc_action_has_microbatch(a.kind) && (*seen(self, a.stage, a.microbatch) & BIT(a.kind)))
         return refuse(self, "it stands here a second time");
     return SC_OK;
@@ -122,7 +125,7 @@ static sc_status add_weight_grad(checker *self)
 
 static sc_status must_have_all_weight_grads(const checker *self, int stage)
 {
-    if (self->n_weight_grads[stage] < self->plan->n_microbatches)
+    if (stage >= self->plan->n_frozen && self->n_weight_grads[stage] < self->plan->n_microbatches)
         return refuse(self, "stage %d's weight gradient of micro-batch %d must come before it", stage,
                       self->n_weight_grads[stage]);
     return SC_OK;
@@ -190,6 +193,8 @@ static sc_status check_action(checker *self)
         return check_exchange(self, v - 1);
     case SC_ACT_SEND_B:
         SC_TRY(check_exchange(self, v - 1));
+        if (v == self->plan->n_frozen)
+            return refuse(self, "no stage before it learns");
         return must_follow(self, any_backward, v, SC_ACT_BACKWARD);
     case SC_ACT_RECV_B:
         return check_exchange(self, v + 1);
@@ -230,7 +235,7 @@ static sc_status fail_missing(const checker *self, sc_action_kind kind, int stag
 static sc_status check_cell(const checker *self, int v, int m)
 {
     const sc_plan *plan = self->plan;
-    bool train = plan->mode == SC_PLAN_TRAIN, first = v == 0, last = v == last_stage(self);
+    bool learns = plan->mode == SC_PLAN_TRAIN && v >= plan->n_frozen, first = v == 0, last = v == last_stage(self);
     uint8_t bits = *seen(self, v, m);
     const struct {
         bool wanted;
@@ -240,10 +245,10 @@ static sc_status check_cell(const checker *self, int v, int m)
         {true, BIT(SC_ACT_FORWARD), SC_ACT_FORWARD},
         {sc_plan_sends(plan) && !first, BIT(SC_ACT_RECV_F), SC_ACT_RECV_F},
         {sc_plan_sends(plan) && !last, BIT(SC_ACT_SEND_F), SC_ACT_SEND_F},
-        {train && !(bits & BIT(SC_ACT_BACKWARD_INPUT)), BIT(SC_ACT_BACKWARD), SC_ACT_BACKWARD},
-        {train && (bits & BIT(SC_ACT_BACKWARD_INPUT)), BIT(SC_ACT_BACKWARD_WEIGHT), SC_ACT_BACKWARD_WEIGHT},
-        {train && sc_plan_sends(plan) && !last, BIT(SC_ACT_RECV_B), SC_ACT_RECV_B},
-        {train && sc_plan_sends(plan) && !first, BIT(SC_ACT_SEND_B), SC_ACT_SEND_B},
+        {learns && !(bits & BIT(SC_ACT_BACKWARD_INPUT)), BIT(SC_ACT_BACKWARD), SC_ACT_BACKWARD},
+        {learns && (bits & BIT(SC_ACT_BACKWARD_INPUT)), BIT(SC_ACT_BACKWARD_WEIGHT), SC_ACT_BACKWARD_WEIGHT},
+        {learns && sc_plan_sends(plan) && !last, BIT(SC_ACT_RECV_B), SC_ACT_RECV_B},
+        {learns && sc_plan_sends(plan) && v > plan->n_frozen, BIT(SC_ACT_SEND_B), SC_ACT_SEND_B},
     };
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (rules[i].wanted && !(bits & rules[i].bits))
@@ -262,7 +267,7 @@ static sc_status check_complete(const checker *self)
     }
     if (plan->mode == SC_PLAN_FORWARD)
         return SC_OK;
-    for (int v = 0; v <= last && n_grads > 0; v++)
+    for (int v = plan->n_frozen; v <= last && n_grads > 0; v++)
         if (!self->n_grads[v])
             return fail_missing(self, SC_ACT_REDUCE_GRAD, v, -1);
     if (self->tied && !self->tied_seen[0])
@@ -286,6 +291,12 @@ sc_status sc_plan_validate(const sc_plan *self, bool tied)
                            "worker %d, position %d: its list ends too early for %d stages and %d micro-batches", w,
                            self->workers[w].n, self->n_chunks, self->n_microbatches);
     size_t V = (size_t)sc_plan_n_stages(self);
+    if (self->n_frozen < 0 || self->n_frozen >= (int)V ||
+        (self->n_frozen > 0 && (self->mode == SC_PLAN_FORWARD || tied)))
+        return SC_FAIL(
+            SC_FAILED_PRECONDITION,
+            "%d of %zu stages are frozen; in a plan that trains and exchanges no tied gradient all but one can be",
+            self->n_frozen, V);
     checker c = {
         .plan = self,
         .tied = tied,

@@ -20,15 +20,26 @@ static const struct {
     int32_t lengths[FIXTURE_B];
 } shapes[M] = {{2, 8, {8, 3}}, {2, 5, {2, 5}}, {1, 3, {3}}, {2, 7, {7, 7}}};
 
+static int frozen; /* blocks of what the next cluster trains */
+
+static int frozen_stages(int S)
+{
+    int n = 0, blocks = 0;
+    while (n < S && (blocks += FIXTURE_BLOCKS / S + (n < FIXTURE_BLOCKS % S)) <= frozen)
+        n++;
+    return n;
+}
+
 static void open_bert(cluster *self, int S, sc_task task, bool multi_label)
 {
-    bool tied = task == SC_TASK_PRETRAINING;
+    bool tied = task == SC_TASK_PRETRAINING && frozen == 0;
     char *texts[2];
     for (int i = 0; i < 2; i++) {
         sc_plan *plan = NULL;
-        assert_int_equal(sc_schedule_make(SC_SCHEDULE_1F1B, S, 1, M,
-                                          i == FIXTURE_TRAIN ? SC_PLAN_TRAIN : SC_PLAN_FORWARD, tied, &plan),
-                         SC_OK);
+        if (i == FIXTURE_TRAIN)
+            assert_int_equal(sc_schedule_make_frozen(SC_SCHEDULE_1F1B, S, 1, M, tied, frozen_stages(S), &plan), SC_OK);
+        else
+            assert_int_equal(sc_schedule_make(SC_SCHEDULE_1F1B, S, 1, M, SC_PLAN_FORWARD, tied, &plan), SC_OK);
         texts[i] = sc_plan_text(plan);
         assert_non_null(texts[i]);
         sc_plan_destroy(&plan);
@@ -43,6 +54,7 @@ static void open_bert(cluster *self, int S, sc_task task, bool multi_label)
     fixture.model.labels = task == SC_TASK_PRETRAINING ? 0 : LABELS;
     fixture.model.multi_label = multi_label;
     fixture.model.tied = false;
+    fixture.model.frozen = (uint32_t)frozen;
     cluster_open(self, S, &fixture);
 }
 
@@ -174,6 +186,44 @@ static void every_cut_gives_the_same_bits(void **state)
             assert_memory_equal(&one, &other, sizeof one);
         }
     }
+}
+
+/* Stages without a backward, and one that has it for some of its blocks. */
+static void every_cut_freezes_the_same(void **state)
+{
+    (void)state;
+    static const sc_task tasks[] = {SC_TASK_PRETRAINING, SC_TASK_CLASSIFICATION, SC_TASK_TAGGING};
+    static record one, other;
+    static float fresh[EMBEDDING];
+    for (frozen = 1; frozen < FIXTURE_BLOCKS; frozen++)
+        for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++) {
+            train(1, tasks[i], false, &one);
+            for (int S = 2; S <= 3; S++) {
+                train(S, tasks[i], false, &other);
+                assert_memory_equal(&one, &other, sizeof one);
+            }
+            cluster any;
+            open_bert(&any, 1, tasks[i], false);
+            sc_model_init_param(model_of(&any), 0, any.assignments[0]->seed, 0, EMBEDDING, fresh);
+            assert_memory_equal(fresh, one.embedding, sizeof fresh);
+            assert_true(one.norms[0][0] == 0 && one.losses[0][0] != one.losses[1][0]);
+            cluster_destroy(&any);
+        }
+    frozen = 0;
+}
+
+static void a_plan_must_freeze_what_the_model_does(void **state)
+{
+    (void)state;
+    assign_fixture fixture;
+    sc_assignment *assignment = NULL;
+    fixture_fill(&fixture, 2, 1, NULL, NULL);
+    fixture.model.frozen = 3; /* all of stage 0, which the plan has go backward */
+    assert_int_equal(sc_assignment_parse(&fixture.request, &assignment), SC_INVALID);
+    assert_non_null(strstr(sc_status_message(), "frozen"));
+    fixture.model.frozen = FIXTURE_BLOCKS;
+    assert_int_equal(sc_assignment_parse(&fixture.request, &assignment), SC_INVALID);
+    fixture_clear(&fixture);
 }
 
 /* --- logits -------------------------------------------------------------------------------------------------------- */
@@ -384,6 +434,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cut_gives_the_same_bits),
+        cmocka_unit_test(every_cut_freezes_the_same),
+        cmocka_unit_test(a_plan_must_freeze_what_the_model_does),
         cmocka_unit_test(logits_have_their_places),
         cmocka_unit_test(logits_of_masked_words_are_those_asked_for),
         cmocka_unit_test(what_is_right_comes_with_the_losses),

@@ -55,6 +55,32 @@ static void an_untied_head_is_the_last_parameter(void **state)
     assert_memory_not_equal(of_head, of_embedding, sizeof of_head);
 }
 
+static void frozen_blocks_do_not_learn(void **state)
+{
+    (void)state;
+    const sc_slice slices[] = {{0, 1}, {1, 1}, {2, L}};
+    for (int frozen = 0; frozen <= L + 1; frozen++) {
+        sc_model model = tied;
+        model.frozen = frozen;
+        assert_int_equal(sc_model_check(&model), SC_OK);
+        assert_int_equal(sc_model_exchanges_tied(&model), frozen == 0);
+        assert_int_equal(sc_model_frozen_stages(&model, slices, 3), frozen > 2 ? (frozen == L + 2 ? 3 : 2) : frozen);
+        for (int block = 0; block < sc_model_n_blocks(&model); block++) {
+            int ordinals[SC_MAX_BLOCK_PARAMS], n = sc_model_block_params(&model, block, ordinals);
+            for (int i = 0; i < n; i++) {
+                bool of_embedding = ordinals[i] == 0; /* the head's copy, too */
+                assert_int_equal(sc_model_param_learns(&model, ordinals[i]),
+                                 of_embedding ? frozen == 0 : block >= frozen);
+            }
+        }
+    }
+    sc_model model = tied;
+    model.frozen = L + 2;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+    model.frozen = -1;
+    assert_int_equal(sc_model_check(&model), SC_INVALID);
+}
+
 static void the_two_ends_share_a_matrix_or_do_not(void **state)
 {
     (void)state;
@@ -160,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_untied_head_is_the_last_parameter),
+        cmocka_unit_test(frozen_blocks_do_not_learn),
         cmocka_unit_test(the_two_ends_share_a_matrix_or_do_not),
         cmocka_unit_test(every_bert_has_its_own_head_alone),
         cmocka_unit_test(what_is_no_bert_is_refused),

@@ -138,6 +138,30 @@ static void a_model_is_cut_by_the_work_of_its_blocks(void **state)
     assert_int_equal(slices[1].n_blocks, 1);
 }
 
+static void frozen_blocks_cost_a_forward(void **state)
+{
+    (void)state;
+    sc_model model = gpt;
+    model.frozen = 4; /* the embedding and three of six layers */
+    sc_slice slices[2], halves[2] = {{0, 4}, {4, 4}};
+    assert_int_equal(sc_partition_by_cost(&model, 2, 4, 256, slices), SC_OK);
+    assert_int_equal(slices[0].n_blocks,
+                     5); /* three forwards and a layer that learns, against two layers and the head */
+    sc_partition_rates rates = {.flops_per_second = 1e9, .memory_bytes_per_second = 1e9};
+    sc_sim_stage_cost costs[2], before[2];
+    sc_partition_stage stages[2], stages_before[2];
+    sc_partition_costs(&gpt, halves, 2, 4, 256, &rates, before, stages_before);
+    sc_partition_costs(&model, halves, 2, 4, 256, &rates, costs, stages);
+    assert_true(costs[0].forward_seconds == before[0].forward_seconds && costs[0].forward_seconds > 0);
+    assert_true(costs[0].backward_input_seconds == 0 && costs[0].backward_weight_seconds == 0);
+    assert_true(costs[0].optimizer_seconds == 0 && stages[0].learning_elements == 0);
+    assert_true(costs[0].saved_bytes < before[0].saved_bytes / 100);
+    assert_int_equal(stages[0].param_elements, stages_before[0].param_elements);
+    /* The head keeps its copy of the tied matrix, which does not learn. */
+    assert_int_equal(stages[1].learning_elements, stages_before[1].learning_elements - 65 * 384);
+    assert_true(costs[1].backward_weight_seconds == before[1].backward_weight_seconds);
+}
+
 static void costs_are_the_blocks_own_sums(void **state)
 {
     (void)state;
@@ -181,6 +205,7 @@ int main(void)
         cmocka_unit_test(the_largest_model_is_cut),
         cmocka_unit_test(more_stages_than_blocks_is_an_error_with_both_numbers),
         cmocka_unit_test(a_model_is_cut_by_the_work_of_its_blocks),
+        cmocka_unit_test(frozen_blocks_cost_a_forward),
         cmocka_unit_test(costs_are_the_blocks_own_sums),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -275,6 +275,45 @@ static void every_mutation_is_refused_or_harmless(void **state)
                 }
 }
 
+static void mutations_of_frozen_stages_too(void **state)
+{
+    (void)state;
+    for (int kind = SC_SCHEDULE_GPIPE; kind <= SC_SCHEDULE_1F1B; kind++)
+        for (int S = 2; S <= 4; S++)
+            for (int n_frozen = 1; n_frozen < S; n_frozen++) {
+                sc_plan *plan = NULL, *again = NULL;
+                assert_int_equal(sc_schedule_make_frozen((sc_schedule_kind)kind, S, 1, 3, false, n_frozen, &plan),
+                                 SC_OK);
+                char *text = sc_plan_text(plan);
+                assert_non_null(text);
+                assert_int_equal(sc_plan_parse(text, strlen(text), &again), SC_OK);
+                assert_int_equal(again->n_frozen, n_frozen);
+                free(text);
+                assert_true(mutate(again, false) > 0);
+                plan->n_frozen--; /* its stages would then lack their backwards */
+                assert_int_equal(sc_plan_validate(plan, false), SC_FAILED_PRECONDITION);
+                plan->n_frozen += 2; /* or have too many */
+                assert_int_equal(sc_plan_validate(plan, false), SC_FAILED_PRECONDITION);
+                sc_plan_destroy(&plan);
+                sc_plan_destroy(&again);
+            }
+}
+
+static void a_frozen_stage_has_forwards_alone(void **state)
+{
+    (void)state;
+    sc_plan *plan = parse("plan 1f1b stages=2 chunks=1 microbatches=2 mode=train frozen=1\n"
+                          "0F0 0SEND_F0 0F1 0SEND_F1 0STEP\n"
+                          "1RECV_F0 1F0 1B0 1RECV_F1 1F1 1B1 1STEP\n");
+    assert_int_equal(sc_plan_validate(plan, false), SC_OK);
+    assert_int_equal(sc_plan_validate(plan, true), SC_FAILED_PRECONDITION);
+    plan->mode = SC_PLAN_FORWARD;
+    assert_int_equal(sc_plan_validate(plan, false), SC_FAILED_PRECONDITION);
+    sc_plan_destroy(&plan);
+    assert_int_equal(sc_schedule_make_frozen(SC_SCHEDULE_1F1B, 2, 1, 2, false, 2, &plan), SC_INVALID);
+    assert_null(plan);
+}
+
 static void mutations_of_halves_and_chunks_too(void **state)
 {
     (void)state;
@@ -326,6 +365,8 @@ int main(void)
         cmocka_unit_test(a_deadlock_tells_who_waits_for_whom),
         cmocka_unit_test(every_mutation_is_refused_or_harmless),
         cmocka_unit_test(mutations_of_halves_and_chunks_too),
+        cmocka_unit_test(mutations_of_frozen_stages_too),
+        cmocka_unit_test(a_frozen_stage_has_forwards_alone),
         cmocka_unit_test(the_largest_pipeline_is_checked),
         cmocka_unit_test(a_header_alone_costs_nothing),
     };

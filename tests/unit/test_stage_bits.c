@@ -73,7 +73,8 @@ typedef struct variant {
 static void read_all(chain *pipeline, sc_state_kind kind, float out[MAX_PARAMS][MAX_ELEMENTS])
 {
     for (int ordinal = 0; ordinal < sc_model_n_params(&model); ordinal++)
-        assert_true(chain_read(pipeline, ordinal, kind, out[ordinal]) <= MAX_ELEMENTS);
+        if (kind != SC_STATE_GRADIENT || sc_model_param_learns(&model, ordinal)) /* else there is none */
+            assert_true(chain_read(pipeline, ordinal, kind, out[ordinal]) <= MAX_ELEMENTS);
 }
 
 static outcome *train(const sc_ops *ops, const variant *v, const sc_optimizer *optimizer)
@@ -132,6 +133,84 @@ static void bits_depend_on_neither_slice_nor_schedule(void **state)
             }
             free(base);
         }
+}
+
+/* What is frozen stays as it was drawn; and whatever is frozen, the cut and the schedule change no bit of the rest. */
+static void what_is_frozen_does_not_change(void **state)
+{
+    (void)state;
+    static const variant variants[] = {{2, {3, 2}, CHAIN_GPIPE, 0},        {2, {1, 4}, CHAIN_1F1B, 0},
+                                       {2, {4, 1}, CHAIN_1F1B, 0},         {3, {2, 2, 1}, CHAIN_SPLIT, M},
+                                       {4, {1, 1, 2, 1}, CHAIN_1F1B, 0},   {5, {1, 1, 1, 1, 1}, CHAIN_GPIPE, 0},
+                                       {5, {1, 1, 1, 1, 1}, CHAIN_1F1B, 0}};
+    for (model.frozen = 1; model.frozen <= 4; model.frozen++)
+        for (size_t k = 0; k < sizeof backends / sizeof *backends; k++) {
+            outcome *base = train(backends[k], &(variant){1, {5}, CHAIN_1F1B, 0}, &adamw);
+            for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+                outcome *other = train(backends[k], &variants[i], &adamw);
+                expect_same(base, other);
+                free(other);
+            }
+            for (int ordinal = 0; ordinal < sc_model_n_params(&model); ordinal++) {
+                static float fresh[MAX_ELEMENTS];
+                uint64_t n = 1;
+                sc_param param = sc_model_param(&model, ordinal);
+                for (int i = 0; i < param.shape.n_dims; i++)
+                    n *= (uint64_t)param.shape.dims[i];
+                sc_model_init_param(&model, ordinal, 42, 0, n, fresh);
+                bool same = memcmp(fresh, base->params[ordinal], n * sizeof *fresh) == 0;
+                assert_int_equal(same, !sc_model_param_learns(&model, ordinal));
+            }
+            free(base);
+        }
+    model.frozen = 0;
+}
+
+/* The first step goes forward alike, and back alike as far as it goes: to freeze changes no gradient of the rest. */
+static void what_is_frozen_changes_no_other_gradient(void **state)
+{
+    (void)state;
+    enum { FROZEN = 2 };
+    model.tied =
+        false; /* a tied decoder's own part of the gradient is frozen too, and that of its bias there is none */
+    step_data data;
+    fill_step(&data, 0);
+    sc_stage_step options = {.train = true, .seed = 9, .optimizer_step = 1, .loss_scale = 1.0f / (float)data.n_targets};
+    static float grads[2][MAX_PARAMS][MAX_ELEMENTS];
+    double losses[2][M];
+    for (int i = 0; i < 2; i++) {
+        chain one;
+        model.frozen = i ? FROZEN : 0;
+        chain_new(&one, &sc_ops_cpu, &model, 1, (int[]){5}, B, T, M, 0, &adamw);
+        CHECK(sc_stage_init(one.stages[0], 42));
+        chain_run(&one, CHAIN_1F1B, data.batches, M, &options, losses[i]);
+        read_all(&one, SC_STATE_GRADIENT, grads[i]);
+        chain_destroy(&one);
+    }
+    assert_memory_equal(losses[0], losses[1], sizeof losses[0]);
+    for (int ordinal = 0; ordinal < sc_model_n_params(&model); ordinal++)
+        if (sc_model_param_learns(&model, ordinal))
+            assert_memory_equal(grads[0][ordinal], grads[1][ordinal], sizeof grads[0][ordinal]);
+    model.frozen = 0;
+    model.tied = true;
+}
+
+static void what_is_frozen_takes_no_memory(void **state)
+{
+    (void)state;
+    sc_stage_options options = {.ops = &sc_ops_cpu, .model = model, .B = B, .T = T, .max_alive = M, .train = true};
+    options.optimizer = adamw;
+    options.slice = (sc_slice){0, 3}; /* the embedding and two layers */
+    sc_stage_memory all = sc_stage_plan_memory(&options);
+    options.model.frozen = 2;
+    sc_stage_memory some = sc_stage_plan_memory(&options);
+    options.model.frozen = 3;
+    options.max_alive = 1; /* as an assignment says of a stage that is frozen */
+    sc_stage_memory none = sc_stage_plan_memory(&options);
+    assert_true(some.params == all.params && none.params == all.params);
+    assert_true(all.gradients > some.gradients && some.gradients > 0 && none.gradients == 0);
+    assert_true(some.optimizer == 2 * some.gradients && none.optimizer == 0);
+    assert_true(all.activations > some.activations && some.activations > none.activations);
 }
 
 static void halves_of_backward_give_the_same_bits(void **state)
@@ -216,6 +295,9 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bits_depend_on_neither_slice_nor_schedule),
+        cmocka_unit_test(what_is_frozen_does_not_change),
+        cmocka_unit_test(what_is_frozen_changes_no_other_gradient),
+        cmocka_unit_test(what_is_frozen_takes_no_memory),
         cmocka_unit_test(halves_of_backward_give_the_same_bits),
         cmocka_unit_test(training_moves_every_parameter_and_dropout_counts),
         UNTIED(bits_depend_on_neither_slice_nor_schedule),

@@ -25,7 +25,7 @@ typedef struct sc_block_call {
     const sc_model *model;
     int block;            /* index in the model: keys dropout */
     float *const *params; /* in the order of sc_model_block_params */
-    float *const *grads;  /* the same; what they point to is there only where the stage trains */
+    float *const *grads;  /* the same; what they point to is there only where the stage trains. NULL: does not learn */
     void *slots[SC_N_SLOTS];
     int B, T;
     const int32_t *lengths; /* of the backend: tokens of each sequence, the others are padding; NULL: all have T */

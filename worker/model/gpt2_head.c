@@ -54,8 +54,9 @@ static sc_status backward_input(const sc_block_call *c, float *d)
 static sc_status backward_weight(const sc_block_call *c)
 {
     int C = c->model->hidden, V = c->model->vocab, N = c->B * c->T;
-    SC_TRY(c->ops->linear_backward_weight(c->stream, c->grads[DECODER], NULL, sc_block_slot(c, SC_SLOT_LNF),
-                                          sc_block_slot(c, SC_SLOT_LOGITS), N, C, V, SC_OUT_IN));
+    if (c->grads[DECODER]) /* not frozen with the embedding */
+        SC_TRY(c->ops->linear_backward_weight(c->stream, c->grads[DECODER], NULL, sc_block_slot(c, SC_SLOT_LNF),
+                                              sc_block_slot(c, SC_SLOT_LOGITS), N, C, V, SC_OUT_IN));
     return c->ops->layernorm_backward_weight(
         c->stream, c->grads[LNF_W], c->grads[LNF_B], sc_block_slot(c, SC_SLOT_DLNF), sc_block_slot(c, SC_SLOT_LNF_X),
         sc_block_slot(c, SC_SLOT_LNF_MEAN), sc_block_slot(c, SC_SLOT_LNF_RSTD), N, C);
