@@ -24,6 +24,7 @@ static const command commands[] = {
     {"tokenize", sc_cli_tokenize, "write the tokens of texts to a file, or make a vocabulary from texts"},
     {"generate", sc_cli_generate, "write text with a trained model"},
     {"predict", sc_cli_predict, "labels, entities or masked words of texts by a trained model"},
+    {"watch", sc_cli_watch, "an alarm when a label becomes frequent in a stream of texts"},
     {"evaluate", sc_cli_evaluate, "loss and perplexity of a text under a trained model"},
     {"report", sc_cli_report, "precision, recall and F1 of a file of predictions"},
     {"export", sc_cli_export, "write a trained model as Hugging Face's programs read it"},

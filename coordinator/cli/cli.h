@@ -20,6 +20,7 @@ int sc_cli_generate(int argc, char **argv);
 int sc_cli_tokenize(int argc, char **argv);
 int sc_cli_evaluate(int argc, char **argv);
 int sc_cli_predict(int argc, char **argv);
+int sc_cli_watch(int argc, char **argv);
 int sc_cli_report(int argc, char **argv);
 int sc_cli_export(int argc, char **argv);
 int sc_cli_verify(int argc, char **argv);
