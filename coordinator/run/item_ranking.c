@@ -43,6 +43,23 @@ void sc_item_ranking_add(sc_item_ranking *self, size_t user, const float *scores
     sc_ranking_add(&self->sums, rank, sc_ranking_loss(scores, self->vocab, right));
 }
 
+sc_status sc_item_ranking_take(sc_item_ranking *self, sc_feed *feed, sc_feed_item round, sc_buffer *logits)
+{
+    const size_t V = (size_t)self->vocab, B = (size_t)sc_feed_most_rows(feed);
+    const int n = sc_feed_n_microbatches(feed, round);
+    const size_t wanted = (size_t)n * B * V * sizeof(float), came = logits ? sc_buffer_bytes(logits) : 0;
+    if (came != wanted)
+        return SC_FAIL(SC_INVALID, "the last stage sent %zu bytes of logits instead of %zu", came, wanted);
+    for (int m = 0; m < n; m++) {
+        const sc_micro_batch *data;
+        const float *rows = (const float *)sc_buffer_data(logits) + (size_t)m * B * V;
+        SC_TRY(sc_feed_get(feed, round, m, &data));
+        for (int b = 0; b < data->B; b++)
+            sc_item_ranking_add(self, data->rows[b], rows + (size_t)b * V);
+    }
+    return SC_OK;
+}
+
 sc_status sc_item_ranking_popularity(const sc_item_sequences *sequences, sc_item_part part, bool exclude_seen,
                                      sc_ranking_scores *out)
 {

@@ -5,8 +5,9 @@
 #ifndef SC_ITEM_RANKING_H
 #define SC_ITEM_RANKING_H
 
-#include "coordinator/data/item_sequences.h"
+#include "coordinator/data/feed.h"
 #include "coordinator/report/ranking.h"
+#include "proto/wire/buffer.h"
 
 #include <jansson.h>
 
@@ -26,6 +27,10 @@ void sc_item_ranking_clear(sc_item_ranking *self);
 
 /* Takes a model's scores for what follows the user's items. scores: [vocab]. */
 void sc_item_ranking_add(sc_item_ranking *self, size_t user, const float *scores);
+
+/* Takes the logits of a round of an evaluation: of each of its micro-batches B rows of `vocab`, of which the last may be empty.
+ * Errors: SC_INVALID (another number of them), those of sc_feed_get. */
+sc_status sc_item_ranking_take(sc_item_ranking *self, sc_feed *feed, sc_feed_item round, sc_buffer *logits);
 
 /* The baseline: all users, with the number of times that an item occurs in the training part as its score. Its loss is 0. Errors:
  * SC_RESOURCE_EXHAUSTED. */

@@ -25,6 +25,7 @@ typedef enum sc_metric_kind {
     SC_METRIC_ACCURACY,
     SC_METRIC_MACRO_F1,
     SC_METRIC_ENTITY_F1,
+    SC_METRIC_NDCG,
 } sc_metric_kind;
 typedef enum sc_schedule_kind { SC_SCHEDULE_GPIPE, SC_SCHEDULE_1F1B } sc_schedule_kind;
 

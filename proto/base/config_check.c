@@ -180,11 +180,13 @@ static void check_course(sc_config_draft *draft)
         MISTAKE(draft, "train.best_metric",
                 "there are no validations; allowed: none, or set train.eval_every or "
                 "eval_epochs, and validation data");
-    if ((task == SC_TASK_NEXT_TOKEN && metric > SC_METRIC_LOSS) ||
+    const bool ranks = sc_config_has_items(c);
+    if ((ranks && metric != SC_METRIC_NDCG && metric > SC_METRIC_LOSS) || (!ranks && metric == SC_METRIC_NDCG) ||
+        (!ranks && task == SC_TASK_NEXT_TOKEN && metric > SC_METRIC_LOSS) ||
         (metric == SC_METRIC_MACRO_F1 && task != SC_TASK_CLASSIFICATION && task != SC_TASK_TAGGING) ||
         (metric == SC_METRIC_ENTITY_F1 && task != SC_TASK_TAGGING))
         MISTAKE(draft, "train.best_metric", "%s is no score of %s", sc_config_word("train.best_metric", (int)metric),
-                sc_config_word("model.task", c->model.task));
+                ranks ? "sequences of items" : sc_config_word("model.task", c->model.task));
     if (c->train.patience > 0 && metric == SC_METRIC_NONE)
         MISTAKE(draft, "train.patience", "nothing says what is better; allowed: 0, or set train.best_metric");
 }

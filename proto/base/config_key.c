@@ -18,9 +18,13 @@ static const char *const formats[] = {"text",  "text-label", "label-text", "csv"
 static const char *const optimizers[] = {[SC_ADAMW] = "adamw", [SC_SGD] = "sgd", NULL};
 static const char *const lr_schedules[] = {
     [SC_LR_CONSTANT] = "constant", [SC_LR_LINEAR] = "linear", [SC_LR_COSINE] = "cosine", [SC_LR_WSD] = "wsd", NULL};
-static const char *const metrics[] = {
-    [SC_METRIC_NONE] = "none",         [SC_METRIC_LOSS] = "loss",           [SC_METRIC_ACCURACY] = "accuracy",
-    [SC_METRIC_MACRO_F1] = "macro_f1", [SC_METRIC_ENTITY_F1] = "entity_f1", NULL};
+static const char *const metrics[] = {[SC_METRIC_NONE] = "none",
+                                      [SC_METRIC_LOSS] = "loss",
+                                      [SC_METRIC_ACCURACY] = "accuracy",
+                                      [SC_METRIC_MACRO_F1] = "macro_f1",
+                                      [SC_METRIC_ENTITY_F1] = "entity_f1",
+                                      [SC_METRIC_NDCG] = "ndcg@10",
+                                      NULL};
 static const char *const schedules[] = {[SC_SCHEDULE_GPIPE] = "gpipe", [SC_SCHEDULE_1F1B] = "1f1b", NULL};
 
 #define INT(name, field, fallback_, low_, high_, help_)                                                                \

@@ -201,6 +201,7 @@ static void impossible_combinations_are_refused(void **state)
         {"train: {steps: 0}", "there is nothing to do"},
         {"train: {warmup_steps: 5, warmup_share: 0.1}", "both warmup_share and warmup_steps are given"},
         {"train: {best_metric: accuracy}", "accuracy is no score of next_token"},
+        {"train: {best_metric: 'ndcg@10'}", "ndcg@10 is no score of next_token"},
         {"train: {best_metric: loss, eval_every: 0}", "train.best_metric: there are no validations"},
         {"train: {patience: 2}", "train.patience: nothing says what is better"},
         {"model: {family: bert, task: classification}",
@@ -246,13 +247,15 @@ static void items_need_no_validation_data(void **state)
         {"data: {train: [a], format: items}\nmodel: {family: bert, task: tagging}",
          "sequences of items are learnt by a gpt2"},
         {"data: {train: [a], format: items, min_user_items: 2}", "data.min_user_items: '2' is"},
+        {"data: {train: [a], format: items}\ntrain: {best_metric: accuracy}", "accuracy is no score of sequences of"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         assert_contains(refused(cases[i][0]), cases[i][1]);
     static const char *const formats[] = {"items", "sequences"};
     for (size_t i = 0; i < 2; i++) {
         char text[128];
-        snprintf(text, sizeof text, "data: {train: [a], format: %s, separator: '::'}", formats[i]);
+        snprintf(text, sizeof text, "data: {train: [a], format: %s, separator: '::'}\ntrain: {best_metric: 'ndcg@10'}",
+                 formats[i]);
         sc_config *c = accepted(text);
         assert_true(sc_config_has_items(c));
         assert_int_equal(c->train.eval_every, 100);
