@@ -38,6 +38,8 @@ static const char help[] =
 /* The optimizer's share is small, and memory's rate differs little among today's hosts: no option. */
 static const double memory_bytes_per_second = 10e9;
 
+enum { COPY_BYTES = 12 }; /* of a parameter: its weight and AdamW's two moments, float32 each */
+
 typedef struct options {
     const char *config, *schedule;
     sc_cli_sets sets;
@@ -310,31 +312,89 @@ static void print_blocks(const prospect *self, int worker)
     printf("  %6d  %-18s", slice.n_blocks, range);
 }
 
-/* Weights, and of what learns gradient and AdamW's two moments, float32 each. */
-static void print_workers(const prospect *self)
+/* What recovery and checkpoints keep of the state, that of frozen parameters too. Points: the newest complete one and the one
+ * that is being made, each with the part of the neighbour whose buddy the worker is (vault.h); without them, what is streamed
+ * to a checkpoint. */
+static double copied_bytes(const prospect *self, int worker)
+{
+    const sc_config *config = self->config;
+    int S = self->plan->n_workers;
+    double own = (double)self->stages[worker].param_elements;
+    double neighbours = (double)self->stages[(worker + S - 1) % S].param_elements;
+    if (config->recovery.peer_every > 0 && S > 1)
+        return COPY_BYTES * 2 * (own + neighbours);
+    return config->checkpoint.every > 0 || config->checkpoint.at_end ? COPY_BYTES * own : 0;
+}
+
+/* The most that a message log holds: a point lets go what was sent before the last complete one, so two rounds of messages. */
+static double logged_bytes(const prospect *self, int worker)
+{
+    const sc_config *config = self->config;
+    int last = self->plan->n_workers - 1;
+    if (config->recovery.peer_every == 0 || !config->recovery.log_messages || last == 0)
+        return 0;
+    double M = self->plan->n_microbatches, step_bytes = 0, budget = (double)config->recovery.log_mb * 1024 * 1024;
+    if (worker < last)
+        step_bytes += M * (double)self->costs[worker].output_bytes;
+    if (worker > 0)
+        step_bytes += M * (double)self->costs[worker - 1].output_bytes;
+    if (worker == 0 || worker == last)
+        step_bytes += (double)sc_partition_tied_bytes(&self->model);
+    double bytes = 2 * (double)config->recovery.peer_every * step_bytes;
+    return bytes < budget ? bytes : budget;
+}
+
+/* All: weights, and of what learns gradient and AdamW's two moments, float32 each; and the columns before it. */
+static void print_memory(const prospect *self, int worker)
 {
     const double MiB = 1024.0 * 1024.0;
-    printf("worker   busy  alive%s\n",
-           self->config ? "  blocks                      parameters  activations  scratch   memory (MiB)" : "");
+    const sc_partition_stage *stage = &self->stages[worker];
+    double params = (double)stage->param_elements, learning = (double)stage->learning_elements;
+    double activations = (double)self->result.workers[worker].peak_activation_bytes;
+    double scratch = (double)stage->scratch_bytes;
+    double copied = copied_bytes(self, worker), logged = logged_bytes(self, worker);
+    double all = 4 * params + 12 * learning + activations + scratch + copied + logged;
+    printf("  %10.0f  %11.1f  %7.1f  %7.1f  %7.1f  %7.1f", params, activations / MiB, scratch / MiB, copied / MiB,
+           logged / MiB, all / MiB);
+}
+
+static void explain_memory(const prospect *self)
+{
+    const sc_config *config = self->config;
+    bool points = config->recovery.peer_every > 0 && self->plan->n_workers > 1;
+    printf("memory: %s, the activations at their peak, scratch, copies and log, in MiB\n",
+           self->model.frozen > 0 ? "16 bytes a parameter that learns and 4 one that does not"
+                                  : "16 bytes a parameter");
+    if (points)
+        puts("copies: two of the state, 12 bytes a parameter, and two of a neighbour's (recovery.peer_every); one more "
+             "of "
+             "each while an\n        older one is written to a checkpoint");
+    else if (config->checkpoint.every > 0 || config->checkpoint.at_end)
+        puts("copies: one of the state, 12 bytes a parameter, while it is written to a checkpoint");
+    if (points && config->recovery.log_messages)
+        printf("log: what is sent in %" PRId64 " steps (two times recovery.peer_every), at most recovery.log_mb\n",
+               2 * config->recovery.peer_every);
+}
+
+static void print_workers(const prospect *self)
+{
+    printf("worker   busy  alive%s\n", self->config
+                                           ? "  blocks                      parameters  activations  scratch   "
+                                             "copies      log   memory"
+                                           : "");
     for (int w = 0; w < self->plan->n_workers; w++) {
         const sc_sim_worker *worker = &self->result.workers[w];
         printf("%6d  %3.0f %%  %5d", w, 100 * worker->busy_seconds / self->result.step_seconds,
                worker->peak_microbatches);
         if (self->config) {
             print_blocks(self, w);
-            double params = (double)self->stages[w].param_elements;
-            double activations = (double)worker->peak_activation_bytes / MiB;
-            double scratch = (double)self->stages[w].scratch_bytes / MiB;
-            printf("  %10.0f  %11.1f  %7.1f  %7.1f", params, activations, scratch,
-                   (4 * params + 12 * (double)self->stages[w].learning_elements) / MiB + activations + scratch);
+            print_memory(self, w);
         }
         putchar('\n');
     }
     puts("alive: the most micro-batches whose activations a worker keeps at once");
     if (self->config)
-        puts(self->model.frozen > 0 ? "memory: 16 bytes a parameter that learns and 4 one that does not, the "
-                                      "activations at their peak, and scratch"
-                                    : "memory: 16 bytes a parameter, the activations at their peak, and scratch");
+        explain_memory(self);
 }
 
 static sc_status report(const prospect *self, const options *o)

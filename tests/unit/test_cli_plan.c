@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,7 +97,9 @@ static void wrong_usage_is_2_and_names_the_option(void **state)
 
 static char *write_config(void)
 {
-    static char path[] = SC_BINARY_DIR "/test_cli_plan_XXXXXX";
+    static const char pattern[] = SC_BINARY_DIR "/test_cli_plan_XXXXXX";
+    static char path[sizeof pattern];
+    memcpy(path, pattern, sizeof pattern);
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     FILE *file = fdopen(fd, "w");
@@ -142,6 +145,71 @@ static void a_config_gives_blocks_memory_and_time(void **state)
     expect_in_output(path);
 }
 
+/* Of the table's line of this worker, counted from the last column. */
+static double column_from_the_end(int worker, int from_the_end)
+{
+    char head[16];
+    snprintf(head, sizeof head, "\n%6d  ", worker);
+    const char *line = strstr(strstr(output, "\nworker   busy"), head);
+    assert_non_null(line);
+    const char *at = line + 1 + strcspn(line + 1, "\n");
+    for (int i = 0; i <= from_the_end; i++) {
+        while (at[-1] == ' ')
+            at--;
+        while (at[-1] != ' ')
+            at--;
+    }
+    return strtod(at, NULL);
+}
+
+static void expect_near(double value, double expected, double tolerance)
+{
+    if (fabs(value - expected) > tolerance)
+        fail_msg("%g is not %g in:\n%s", value, expected, output);
+}
+
+enum { ALL, LOG, COPIES, SCRATCH, ACTIVATIONS, PARAMETERS };
+
+/* Points: two copies of the own state, and two of the state of the worker before, which is the last one's for the first. */
+static void memory_counts_what_recovery_keeps(void **state)
+{
+    (void)state;
+    const double MiB = 1024 * 1024, rounding = 0.051 * 5; /* each column is rounded to a tenth */
+    char *path = write_config();
+    assert_int_equal(PLAN(path, "--workers", "4", "--set", "recovery.peer_every=5"), 0);
+    for (int w = 0; w < 4; w++) {
+        double own = column_from_the_end(w, PARAMETERS), before = column_from_the_end((w + 3) % 4, PARAMETERS);
+        expect_near(column_from_the_end(w, COPIES), 24 * (own + before) / MiB, 0.051);
+        double sum = 16 * own / MiB;
+        for (int column = LOG; column <= ACTIVATIONS; column++)
+            sum += column_from_the_end(w, column);
+        expect_near(column_from_the_end(w, ALL), sum, rounding);
+    }
+    /* An inner worker sends (B,T,C) = 4 x 256 x 384 floats each way, for 8 micro-batches, in 10 steps. */
+    expect_near(column_from_the_end(1, LOG), 2 * 8 * 10 * (4 * 256 * 384 * 4) / MiB, 0.051);
+    /* The first one way, and the gradient of the tied (65,384) matrix. */
+    expect_near(column_from_the_end(0, LOG), 10 * (8 * 4 * 256 * 384 * 4 + 65 * 384 * 4) / MiB, 0.051);
+    expect_in_output("\ncopies: two of the state");
+    expect_in_output("in 10 steps (two times recovery.peer_every)");
+    assert_int_equal(PLAN(path, "--workers", "4", "--set", "recovery.log_mb=7"), 0);
+    expect_near(column_from_the_end(1, LOG), 7, 0);
+    assert_int_equal(PLAN(path, "--workers", "4", "--set", "recovery.log_messages=false"), 0);
+    expect_near(column_from_the_end(1, LOG), 0, 0);
+
+    assert_int_equal(PLAN(path, "--workers", "4", "--set", "recovery.peer_every=0"), 0);
+    expect_near(column_from_the_end(1, COPIES), 12 * column_from_the_end(1, PARAMETERS) / MiB, 0.051);
+    expect_near(column_from_the_end(1, LOG), 0, 0);
+    expect_in_output("\ncopies: one of the state");
+    assert_int_equal(PLAN(path, "--workers", "4", "--set", "recovery.peer_every=0", "--set", "checkpoint.every=0",
+                          "--set", "checkpoint.at_end=false"),
+                     0);
+    expect_near(column_from_the_end(1, COPIES), 0, 0);
+    assert_int_equal(PLAN(path, "--workers", "1"), 0); /* nobody to leave a copy with */
+    expect_near(column_from_the_end(0, COPIES), 12 * column_from_the_end(0, PARAMETERS) / MiB, 0.051);
+    expect_near(column_from_the_end(0, LOG), 0, 0);
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -149,6 +217,7 @@ int main(void)
         cmocka_unit_test(the_actions_are_the_plan_s_text),
         cmocka_unit_test(wrong_usage_is_2_and_names_the_option),
         cmocka_unit_test(a_config_gives_blocks_memory_and_time),
+        cmocka_unit_test(memory_counts_what_recovery_keeps),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
