@@ -79,6 +79,14 @@ static bool at(const reader *r, enum fy_event_type type)
     return r->event && r->event->type == type;
 }
 
+/* Messages are about the current event's line. */
+static void look(reader *r)
+{
+    const struct fy_mark *mark = r->event ? fy_event_start_mark(r->event) : NULL;
+    if (mark)
+        r->line = mark->line + 1;
+}
+
 static sc_status next(reader *r)
 {
     if (r->event)
@@ -93,9 +101,7 @@ static sc_status next(reader *r)
             r->line = error->line;
         return mistake(r, "this is not YAML: %s", error ? error->msg : "it does not parse");
     }
-    const struct fy_mark *mark = fy_event_start_mark(r->event);
-    if (mark)
-        r->line = mark->line + 1;
+    look(r);
     if (at(r, FYET_ALIAS) || fy_event_get_anchor_token(r->event))
         return mistake(r, "anchors and aliases (& and *) are not allowed; write the text out");
     if (fy_event_get_tag_token(r->event))
@@ -108,6 +114,7 @@ static sc_status take_text(reader *r, const char *what, char **out)
 {
     size_t n = 0;
     *out = NULL;
+    look(r);
     if (!at(r, FYET_SCALAR))
         return mistake(r, "%s must be a text", what);
     struct fy_token *token = r->event->scalar.value;
@@ -125,11 +132,12 @@ static sc_status take_text(reader *r, const char *what, char **out)
         return no_memory();
     memcpy(*out, all.bytes, n);
     (*out)[n] = '\0';
+    const int line = r->line;
     const sc_status status = next(r);
-    if (status != SC_OK) {
-        free(*out);
-        *out = NULL;
-    }
+    if (status == SC_OK)
+        r->line = line; /* messages are now about what was taken */
+    else
+        free(*out), *out = NULL;
     return status;
 }
 

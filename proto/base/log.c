@@ -1,6 +1,7 @@
 #include "proto/base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,4 +151,18 @@ void sc_log_at(sc_log_level level, const char *subsystem, const char *format, ..
     ssize_t written = write(config.fd, line, used);
     (void)written; /* there is nowhere left to say that the log cannot be written */
     errno = saved_errno;
+}
+
+bool sc_log_limit_pass(sc_log_limit *self, uint64_t now_ms, char *more, size_t more_bytes)
+{
+    if (self->written && now_ms - self->written_ms < SC_LOG_PERIOD_MS) {
+        self->n_unsaid++;
+        return false;
+    }
+    if (more_bytes > 0)
+        more[0] = '\0';
+    if (self->n_unsaid > 0)
+        snprintf(more, more_bytes, " (and %" PRIu64 " more since the last line)", self->n_unsaid);
+    *self = (sc_log_limit){.written = true, .written_ms = now_ms};
+    return true;
 }

@@ -11,6 +11,8 @@
 #include "proto/base/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 typedef enum sc_log_level { SC_LOG_DEBUG, SC_LOG_INFO, SC_LOG_WARN, SC_LOG_ERROR, SC_LOG_OFF } sc_log_level;
 
@@ -30,6 +32,17 @@ bool sc_log_enabled(sc_log_level level, const char *subsystem);
 /* errno is kept. */
 void sc_log_at(sc_log_level level, const char *subsystem, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Of lines that a stranger can bring about as often as he likes, one in SC_LOG_PERIOD_MS is written, and the others are
+ * counted, so that he cannot fill a disk with them. {0} to begin with. Thread: one, or under a lock. */
+enum { SC_LOG_PERIOD_MS = 5000 };
+typedef struct sc_log_limit {
+    bool written;
+    uint64_t written_ms; /* the last line */
+    uint64_t n_unsaid;   /* since then */
+} sc_log_limit;
+/* Whether a line may be written now. `more`, which goes behind it, says how many could not since the last, or is "". */
+bool sc_log_limit_pass(sc_log_limit *self, uint64_t now_ms, char *more, size_t more_bytes);
 
 /* Each .c file that logs defines SC_LOG_SUBSYSTEM, a word, before it uses these. */
 #define SC_DEBUG(...) sc_log_at(SC_LOG_DEBUG, SC_LOG_SUBSYSTEM, __VA_ARGS__)

@@ -16,7 +16,6 @@
 
 enum {
     WATCH_MS = 1000,         /* between two looks at the directory */
-    COMPLAINT_MS = 5000,     /* between two log lines about refused keys; those between are counted */
     MAX_WAITING = 256,       /* questions that a patient gate has not answered; more are answered at once */
     MAX_ROUTE_BYTES = 255,   /* libzmq's longest */
     MAX_REQUEST_ID = 255,    /* RFC 27's */
@@ -32,8 +31,7 @@ struct sc_gate {
     uint32_t patience_ms;
     sc_allow_list list;         /* under porter.lock, as the porter reads it */
     uint64_t stamp, watched_ms; /* of the directory, when the list was read; the last look */
-    uint64_t complained_ms;     /* the porter's: when it last logged a refusal, */
-    unsigned long n_unsaid;     /* and how many it has not told of since */
+    sc_log_limit refusals;      /* the porter's */
 };
 
 /* A question that is not answered yet. */
@@ -87,22 +85,15 @@ static sc_gate *gate_of(const char *domain)
 /* Under the lock. A stranger cannot fill the disk with it. */
 static void log_refusal(sc_gate *gate, const waiting *question)
 {
-    uint64_t now_ms = sc_clock_ms(&gate->clock);
-    if (gate->complained_ms != 0 && now_ms - gate->complained_ms < COMPLAINT_MS) {
-        gate->n_unsaid++;
+    char more[64];
+    if (!sc_log_limit_pass(&gate->refusals, sc_clock_ms(&gate->clock), more, sizeof more))
         return;
-    }
     static const char mapped[] = "::ffff:"; /* an IPv4 address, as an IPv6 socket has it */
     const char *address = question->address;
     if (strncmp(address, mapped, sizeof mapped - 1) == 0 && strchr(address, '.'))
         address += sizeof mapped - 1;
-    char others[64] = "";
-    if (gate->n_unsaid > 0)
-        snprintf(others, sizeof others, " (and %lu more refusals since the last line)", gate->n_unsaid);
     SC_WARN("%s: %s was turned away: its key %s is not among those that may come%s", gate->name, address,
-            question->key.z85, others);
-    gate->complained_ms = now_ms ? now_ms : 1;
-    gate->n_unsaid = 0;
+            question->key.z85, more);
 }
 
 /* False: it has to wait. *left_ms is how long at most. */

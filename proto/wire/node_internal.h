@@ -2,6 +2,7 @@
 #ifndef SC_NODE_INTERNAL_H
 #define SC_NODE_INTERNAL_H
 
+#include "proto/base/log.h"
 #include "proto/wire/door.h"
 #include "proto/wire/gate.h"
 #include "proto/wire/inbox.h"
@@ -83,9 +84,10 @@ struct sc_node {
     sc_gate *gate; /* NULL: plaintext, or not bound */
     sc_door door;
     zsock_t *router, *router_monitor; /* NULL until bound */
-    bool any_lost;                    /* some peer is `lost` */
-    size_t n_probes;                  /* since a connection to the ROUTER went; see probe in connection.c */
-    uint64_t probe_ns, probed_ns;     /* when the next is due, UINT64_MAX: none; when the last was */
+    sc_log_limit odd_versions;
+    bool any_lost;                /* some peer is `lost` */
+    size_t n_probes;              /* since a connection to the ROUTER went; see probe in connection.c */
+    uint64_t probe_ns, probed_ns; /* when the next is due, UINT64_MAX: none; when the last was */
     char bound[256];
     int wake_fd;
     sc_peer **peers;

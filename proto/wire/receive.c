@@ -94,14 +94,14 @@ static void take_hello(sc_peer *peer, const Stagecoach__V1__Hello *hello)
 
 /* ---- another protocol version -------------------------------------------------------------------------------------- */
 
-/* `why`, which names both versions, goes to the log once and to whoever waits for a reply. */
+/* `why`, which names both versions, goes to the log, once a peer at most, and to whoever waits for a reply. */
 static void take_odd_version(sc_peer *peer, const sc_envelope *envelope, const char *why)
 {
     sc_node *node = peer->node;
-    char message[256];
+    char message[256], more[64];
     snprintf(message, sizeof message, "%s", why);
-    if (!peer->version_logged)
-        SC_ERROR("%s: %s: %s", node->name, sc_peer_name(peer), message);
+    if (!peer->version_logged && sc_log_limit_pass(&node->odd_versions, sc_node_now(node) / 1000000, more, sizeof more))
+        SC_ERROR("%s: %s: %s%s", node->name, sc_peer_name(peer), message, more);
     peer->version_logged = true;
     if (envelope->body_case == STAGECOACH__V1__ENVELOPE__BODY_HELLO) {
         peer->introduced = true; /* saying it again would not help */

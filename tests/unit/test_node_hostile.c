@@ -136,6 +136,42 @@ static void another_version_is_told_so(void **state)
     close_scene(&s);
 }
 
+static int count_lines(int fd)
+{
+    char text[8192];
+    ssize_t n = pread(fd, text, sizeof text, 0);
+    int lines = 0;
+    for (ssize_t i = 0; i < n; i++)
+        lines += text[i] == '\n';
+    return lines;
+}
+
+/* However many connections there are. */
+static void other_versions_fill_no_log(void **state)
+{
+    (void)state;
+    enum { CONNECTIONS = 20 };
+    FILE *log = tmpfile();
+    assert_non_null(log);
+    assert_int_equal(sc_log_init("error", false, fileno(log)), SC_OK);
+    scene s;
+    open_scene(&s);
+    for (int i = 0; i < CONNECTIONS; i++) {
+        say_hello(&s, 7);
+        sc_envelope *answer = hear(&s, STAGECOACH__V1__ENVELOPE__BODY_HELLO);
+        sc_frame_free(&answer);
+        zmq_close(s.stranger);
+        s.stranger = zmq_socket(s.context, ZMQ_DEALER);
+        zmq_connect(s.stranger, s.bound);
+    }
+    assert_int_equal(sc_node_count(s.server.node).odd_versions, CONNECTIONS);
+    int lines = count_lines(fileno(log)); /* a slow machine may take longer than a period */
+    assert_in_range(lines, 1, CONNECTIONS / 4);
+    close_scene(&s);
+    assert_int_equal(sc_log_init(NULL, false, STDERR_FILENO), SC_OK);
+    fclose(log);
+}
+
 static void a_server_of_another_version_ends_calls(void **state)
 {
     (void)state;
@@ -443,6 +479,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(another_version_is_told_so),
+        cmocka_unit_test(other_versions_fill_no_log),
         cmocka_unit_test(a_server_of_another_version_ends_calls),
         cmocka_unit_test(random_frames_are_rejected),
         cmocka_unit_test(raw_tcp_garbage_is_ignored),

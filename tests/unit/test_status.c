@@ -59,6 +59,21 @@ static void log_specification_is_checked(void **state)
     assert_int_equal(sc_log_init("", false, 2), SC_OK);
 }
 
+static void a_limited_line_comes_once_in_a_period(void **state)
+{
+    (void)state;
+    sc_log_limit limit = {0};
+    char more[64] = "?";
+    assert_true(sc_log_limit_pass(&limit, 0, more, sizeof more)); /* also at a clock's very beginning */
+    assert_string_equal(more, "");
+    for (uint64_t ms = 0; ms < SC_LOG_PERIOD_MS; ms += SC_LOG_PERIOD_MS / 10)
+        assert_false(sc_log_limit_pass(&limit, ms, more, sizeof more));
+    assert_true(sc_log_limit_pass(&limit, SC_LOG_PERIOD_MS, more, sizeof more));
+    assert_string_equal(more, " (and 10 more since the last line)");
+    assert_true(sc_log_limit_pass(&limit, 3 * SC_LOG_PERIOD_MS, more, sizeof more));
+    assert_string_equal(more, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -66,6 +81,7 @@ int main(void)
         cmocka_unit_test(message_survives_forwarding_and_can_be_extended),
         cmocka_unit_test(a_long_message_is_cut_between_characters),
         cmocka_unit_test(log_specification_is_checked),
+        cmocka_unit_test(a_limited_line_comes_once_in_a_period),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
