@@ -77,18 +77,27 @@ same_bits straight shrunk
 
 # A coordinator that is killed and started again goes on from what its workers hold, with no checkpoint anywhere, though one of
 # them is gone; when that comes back, they are three again. When all are gone, it waits, for longer than a beginning would.
-serve() {
-  stagecoach serve config.yaml "${endless[@]}" --set recovery.wait_ms=1500 --set wire.join_ms=1500 --workers 3 --listen "$1" \
-    --run-dir reborn >>reborn.out 2>&1 &
+serve() { # RUN LISTEN OPTIONS...
+  local run=$1 listen=$2
+  shift 2
+  stagecoach serve config.yaml "${endless[@]}" --set recovery.wait_ms=1500 --set wire.join_ms=1500 "$@" --workers 3 \
+    --listen "$listen" --run-dir "$run" >>"$run.out" 2>&1 &
   serve=$!
 }
-serve 'tcp://127.0.0.1:*'
+stop_and_compare() { # RUN
+  kill -TERM $serve
+  wait $serve || { cat "$1.out" worker.err >&2; fail "the second coordinator of $1 did not stop in order"; }
+  last=$(grep -oE 'stopped after step [0-9]+' "$1.out" | grep -oE '[0-9]+')
+  expect 0 stagecoach train config.yaml "${endless[@]}" --set train.steps="$last" --workers 1 --run-dir "$1.straight"
+  same_bits "$1.straight" "$1"
+}
+serve reborn 'tcp://127.0.0.1:*'
 wait_for reborn.out 'waiting for 3 workers'
 endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' reborn.out | head -1)
 start_worker; start_worker; start_worker
 at_step reborn 35
 kill -9 $serve "$(last_pid reborn 2)"
-serve "$endpoint"
+serve reborn "$endpoint"
 wait_for reborn.out 'going on after step [1-9][0-9]*, from the workers'
 at_step reborn 70
 ! grep -q '"event":"recovery".*"workers":3,' reborn/events.jsonl || fail "two workers were three"
@@ -101,8 +110,22 @@ start_worker; start_worker; start_worker
 wait_for reborn/events.jsonl '"event":"recovery".*"level":"start".*"workers":3,'
 farthest=$(sed -n 's/.*"event":"step".*"step":\([0-9]*\),.*/\1/p' reborn/events.jsonl | sort -n | tail -1)
 at_step reborn $((farthest + 10))
-kill -TERM $serve
-wait $serve || { cat reborn.out worker.err >&2; fail "the second coordinator did not stop in order"; }
-last=$(grep -oE 'stopped after step [0-9]+' reborn.out | grep -oE '[0-9]+')
-expect 0 stagecoach train config.yaml "${endless[@]}" --set train.steps="$last" --workers 1 --run-dir straight2
-same_bits straight2 reborn
+stop_and_compare reborn
+
+# With the coordinator all workers go, and what they had in memory, which was newer than the checkpoint. Two that are new share
+# the model and go on from the disk; with the third they are three.
+serve orphaned 'tcp://127.0.0.1:*' --set checkpoint.every=15
+wait_for orphaned.out 'waiting for 3 workers'
+endpoint=$(grep -o 'tcp://127.0.0.1:[0-9]*' orphaned.out | head -1)
+start_worker; start_worker; start_worker
+wait_for orphaned/events.jsonl '"event":"checkpoint".*"step":15,"status":"OK"'
+at_step orphaned 28
+kill -9 $serve "$(last_pid orphaned 0)" "$(last_pid orphaned 1)" "$(last_pid orphaned 2)"
+serve orphaned "$endpoint" --set checkpoint.every=15
+start_worker; start_worker
+wait_for orphaned.out 'going on after step (15|30|45), from .*/checkpoints/'
+wait_for orphaned/events.jsonl '"event":"step".*"stages":\[\{"stage":0,[^}]*\},\{"stage":1,[^}]*\}\]'
+! grep -q "from the workers' memories" orphaned.out || fail "new workers had memories"
+start_worker
+wait_for orphaned/events.jsonl '"event":"recovery".*"cause":"growth".*"workers":3,'
+stop_and_compare orphaned
