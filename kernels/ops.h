@@ -151,9 +151,10 @@ typedef struct sc_ops {
 
     /* --- loss: softmax and cross-entropy in one pass --------------------------------------------------------------------
      * loss (N) = lse (logits) - logits[target]; a row with target < 0 has loss 0 and gradient 0 (ignored).
-     * dlogits (N,V), unless NULL, = (softmax - onehot) * scale; dlogits may be logits. targets int32 (N). */
+     * dlogits (N,V), unless NULL, = (softmax - onehot) * scale; dlogits may be logits. targets int32 (N). With weights (V),
+     * unless NULL, a row's loss and gradient are times that of its target. */
     sc_status (*cross_entropy)(sc_stream *s, float *loss, float *dlogits, const float *logits, const int32_t *targets,
-                               int N, int V, float scale);
+                               const float *weights, int N, int V, float scale);
 
     /* For each of n logits by itself: loss = -log of the probability that sigmoid (logit) gives to the target, 0 or 1; a
      * target < 0 has loss 0 and gradient 0. dlogits, unless NULL, = (sigmoid - target) * scale; it may be logits. */

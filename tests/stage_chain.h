@@ -48,9 +48,10 @@ typedef struct chain {
     float *gradients[CHAIN_MAX_STAGES][CHAIN_MAX_MICROBATCHES]; /* [s]: from s + 1 to s */
 } chain;
 
-/* `sizes`: blocks of each stage. */
-static inline void chain_new(chain *self, const sc_ops *ops, const sc_model *model, int S, const int *sizes, int B,
-                             int T, int max_alive, int max_split, const sc_optimizer *optimizer)
+/* `sizes`: blocks of each stage. class_weights: NULL, or as sc_stage_options has them. */
+static inline void chain_new_weighted(chain *self, const sc_ops *ops, const sc_model *model, int S, const int *sizes,
+                                      int B, int T, int max_alive, int max_split, const sc_optimizer *optimizer,
+                                      const float *class_weights)
 {
     *self = (chain){.ops = ops, .model = *model, .S = S};
     CHECK(ops->stream_new(0, 1, &self->stream));
@@ -65,12 +66,19 @@ static inline void chain_new(chain *self, const sc_ops *ops, const sc_model *mod
                                     .max_alive = max_alive,
                                     .max_split = max_split,
                                     .train = true,
-                                    .optimizer = *optimizer};
+                                    .optimizer = *optimizer,
+                                    .class_weights = class_weights};
         CHECK(sc_stage_new(&options, &self->stages[s]));
         first += sizes[s];
         self->n_frozen += first <= model->frozen;
     }
     assert_int_equal(first, sc_model_n_blocks(model));
+}
+
+static inline void chain_new(chain *self, const sc_ops *ops, const sc_model *model, int S, const int *sizes, int B,
+                             int T, int max_alive, int max_split, const sc_optimizer *optimizer)
+{
+    chain_new_weighted(self, ops, model, S, sizes, B, T, max_alive, max_split, optimizer, NULL);
 }
 
 static inline void chain_destroy(chain *self)

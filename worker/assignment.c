@@ -28,6 +28,7 @@ void sc_assignment_unref(sc_assignment **self_p)
     free(self->incarnations);
     free(self->keys);
     free(self->speaks_with);
+    free(self->class_weights);
     free(self->packed);
     free(self);
 }
@@ -81,6 +82,26 @@ static sc_status parse_optimizer(const Stagecoach__V1__OptimizerSettings *messag
         .weight_decay = message->weight_decay,
         .momentum = message->momentum,
     };
+    return SC_OK;
+}
+
+static sc_status parse_class_weights(sc_assignment *self, const Stagecoach__V1__AssignRequest *request)
+{
+    size_t n = request->n_class_weights;
+    if (n == 0)
+        return SC_OK;
+    if (n != (size_t)self->model.labels || self->model.multi_label)
+        return SC_FAIL(SC_INVALID, "the assignment has %zu class weights for a model of %d labels%s", n,
+                       self->model.labels, self->model.multi_label ? ", of which any number is right" : "");
+    self->class_weights = calloc(n, sizeof *self->class_weights);
+    if (!self->class_weights)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu class weights", n);
+    for (size_t i = 0; i < n; i++) {
+        self->class_weights[i] = request->class_weights[i];
+        if (!isfinite(self->class_weights[i]) || !(self->class_weights[i] > 0.0f))
+            return SC_FAIL(SC_INVALID, "the weight of class %zu is %g; all are finite and positive", i,
+                           (double)self->class_weights[i]);
+    }
     return SC_OK;
 }
 
@@ -332,6 +353,7 @@ static sc_status pack_stages(sc_assignment *self, const Stagecoach__V1__AssignRe
     stages.sequence_length = request->sequence_length;
     stages.train = request->train;
     stages.cache = request->cache;
+    stages.n_class_weights = request->n_class_weights, stages.class_weights = request->class_weights;
     self->packed_bytes = stagecoach__v1__assign_request__get_packed_size(&stages);
     self->packed = malloc(self->packed_bytes + 1);
     if (!self->packed)
@@ -371,6 +393,7 @@ sc_status sc_assignment_parse(const Stagecoach__V1__AssignRequest *request, sc_a
         self->resend_ms = LONGEST_RESEND_MS;
     SC_TRY_GOTO(status, parse_model(request->model, &self->model), failed);
     SC_TRY_GOTO(status, parse_optimizer(request->optimizer, &self->optimizer), failed);
+    SC_TRY_GOTO(status, parse_class_weights(self, request), failed);
     SC_TRY_GOTO(status, parse_plans(self, request), failed);
     SC_TRY_GOTO(status, parse_members(self, request), failed);
     SC_TRY_GOTO(status, parse_keys(self, request), failed);

@@ -37,6 +37,7 @@ typedef struct sc_assignment {
     sc_public_key *keys;    /* [n_members]; NULL: plaintext */
     sc_model model;
     sc_optimizer optimizer;
+    float *class_weights; /* [model.labels]; NULL: all 1 */
     int B, T;
     bool fresh, train, cache, keep, shared_memory;
     uint32_t resend_ms;

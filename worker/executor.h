@@ -47,6 +47,7 @@ typedef struct sc_run_step {
     int plan;
     int64_t optimizer_step; /* 1 for the first */
     uint64_t n_targets;
+    double target_weight; /* with class weights: of those targets */
     uint64_t n_sequences; /* pre-training */
     bool want_logits;
     bool cache; /* forward-only: as in sc_stage_step, for all sequences of the step */

@@ -2,6 +2,7 @@
 #include "worker/executor_internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ static sc_stage_options stage_options(const sc_executor *self, const sc_assignme
         .train = assignment->train,
         .cached_rows = assignment->cache ? assignment->max_microbatches * assignment->B : 0,
         .optimizer = assignment->optimizer,
+        .class_weights = assignment->class_weights,
     };
     sc_assignment_in_flight(assignment, v, &options.max_alive, &options.max_split);
     return options;
@@ -172,6 +174,12 @@ static sc_status run(sc_executor *self, sc_command *command)
         return SC_FAIL(SC_INVALID, "step %" PRIu64 " trains nothing: it cannot be replayed", step->step);
     if (trains && (step->n_targets == 0 || step->want_logits))
         return SC_FAIL(SC_INVALID, "step %" PRIu64 " trains; it must have targets and cannot have logits", step->step);
+    if (trains &&
+        (self->assignment->class_weights != NULL) != (step->target_weight > 0 && isfinite(step->target_weight)))
+        return SC_FAIL(SC_INVALID,
+                       "step %" PRIu64
+                       " has targets of weight %g; with class weights, and only then, it must be positive",
+                       step->step, step->target_weight);
     if (trains && sc_model_predicts_next(&self->assignment->model) && step->n_sequences == 0)
         return SC_FAIL(SC_INVALID, "step %" PRIu64 " is of pre-training; it must say how many sequences it has",
                        step->step);

@@ -192,6 +192,7 @@ sc_status sc_executor_run_plan(sc_executor *self, const sc_command *command)
     const sc_assignment *assignment = self->assignment;
     const sc_plan *plan = assignment->plans[command->run.plan];
     bool trains = plan->mode == SC_PLAN_TRAIN;
+    double targets = command->run.target_weight > 0 ? command->run.target_weight : (double)command->run.n_targets;
     sc_walk w = {
         .self = self,
         .assignment = assignment,
@@ -204,7 +205,7 @@ sc_status sc_executor_run_plan(sc_executor *self, const sc_command *command)
                 .train = trains,
                 .seed = assignment->seed,
                 .optimizer_step = command->run.optimizer_step,
-                .loss_scale = trains ? 1.0f / (float)command->run.n_targets : 1.0f,
+                .loss_scale = trains ? 1.0f / (float)targets : 1.0f,
                 .next_scale = trains && command->run.n_sequences > 0 ? 1.0f / (float)command->run.n_sequences : 1.0f,
                 .cache = command->run.cache,
                 .position = command->run.position,

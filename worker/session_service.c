@@ -137,6 +137,7 @@ static void serve_run_step(Stagecoach__V1__StageWorker_Service *service, const S
         .plan = input->plan > INT_MAX ? INT_MAX : (int)input->plan,
         .optimizer_step = (int64_t)input->optimizer_step,
         .n_targets = input->n_targets,
+        .target_weight = input->target_weight,
         .n_sequences = input->n_sequences,
         .want_logits = input->want_logits,
         .cache = input->cache,

@@ -154,6 +154,8 @@ static void carve_activations(const sc_stage_options *o, int n_params, sc_arena 
     areas->sums = sc_arena_carve(arena, (uint64_t)(n_params + SC_MAX_LOSSES) * sizeof(double));
     if (!o->train)
         return;
+    if (o->class_weights && has_head(o))
+        areas->class_weights = sc_arena_carve(arena, (uint64_t)o->model.labels * sizeof(float));
     areas->weight = sc_arena_carve(arena, sizes.max_weight);
     areas->splits = sc_arena_carve(arena, (uint64_t)o->max_split * sizes.weight);
     bool learns = o->slice.first_block + o->slice.n_blocks > o->model.frozen;
@@ -296,6 +298,12 @@ sc_status sc_stage_new(const sc_stage_options *options, sc_stage **out)
         place_block_params(self, block);
     }
     place_slots(self);
+    if (self->areas.class_weights)
+        SC_TRY_GOTO(status,
+                    sc_stage_put_bytes(self, self->areas.class_weights, options->class_weights,
+                                       (size_t)options->model.labels * sizeof(float)),
+                    fail);
+    self->options.class_weights = NULL; /* the caller's */
     for (int i = 0; i < SC_STAGE_FLOWS; i++)
         self->flows[i].d = self->areas.flows[i];
     *out = self;

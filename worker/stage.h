@@ -50,6 +50,8 @@ typedef struct sc_stage_options {
     /* Sequences of up to model.context tokens whose keys and values are kept; 0: none. Not with `train`. */
     int cached_rows;
     sc_optimizer optimizer;
+    /* [labels], copied: what a target's loss counts in training. NULL: all 1. Not with multi_label. */
+    const float *class_weights;
 } sc_stage_options;
 
 /* What one call of forward needs to know of the step. */
@@ -57,7 +59,7 @@ typedef struct sc_stage_step {
     bool train; /* dropout on, keep what backward needs */
     uint64_t seed;
     int64_t optimizer_step; /* 1 for the first; keys dropout */
-    float loss_scale;       /* 1 / targets that count in the whole step */
+    float loss_scale;       /* 1 / targets that count in the whole step, or the sum of their weights */
     float next_scale;       /* pre-training: 1 / sequences in the whole step */
     bool cache;             /* keys and values are read from the cache and added to it */
     int position;           /* with `cache`: tokens of each sequence that the cache has; this micro-batch's follow */
@@ -103,7 +105,8 @@ sc_status sc_stage_put_next(sc_stage *self, int microbatch, const int32_t *next,
 sc_status sc_stage_forward(sc_stage *self, int microbatch, uint32_t first_row, const sc_stage_step *step);
 /* Not the last stage: its output, float32 (B,T,C), until the next forward. */
 sc_status sc_stage_take_activation(sc_stage *self, int microbatch, float *out);
-/* Last stage: sums of the micro-batch's losses (not yet divided), sc_model_n_losses of them, and how many targets counted. */
+/* Last stage: sums of the micro-batch's losses (in training weighted, not yet divided), sc_model_n_losses of them, and how many
+ * targets counted. */
 sc_status sc_stage_take_loss(sc_stage *self, int microbatch, double *sums, uint64_t *n_targets);
 /* Last stage, forward-only with targets: how many of those that counted the logits have right, for each of the losses: the
  * largest of a target's logits is its own, or, with multi_label, the label's probability is on its side of a half. */

@@ -75,8 +75,9 @@ typedef struct sc_stage_areas {
     char *sets, *shared, *weight, *splits, *scratch, *cache;
     float *output;
     float *flows[SC_STAGE_FLOWS];
-    double *sums;   /* one a parameter, and SC_MAX_LOSSES */
-    float *staging; /* SC_STAGE_TIED_PIECE elements of the other side's gradient */
+    double *sums;         /* one a parameter, and SC_MAX_LOSSES */
+    float *class_weights; /* NULL: none */
+    float *staging;       /* SC_STAGE_TIED_PIECE elements of the other side's gradient */
 } sc_stage_areas;
 enum { SC_STAGE_TIED_PIECE = 1 << 16 }; /* 256 KiB: stays in a core's cache between the copy and the addition */
 

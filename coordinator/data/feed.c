@@ -20,6 +20,7 @@ void sc_feed_destroy(sc_feed **self_p)
     if (!self)
         return;
     sc_micro_batch_clear(&self->micro);
+    free(self->class_weights);
     self->kind->destroy(self);
     free(self);
     *self_p = NULL;
@@ -43,6 +44,11 @@ const sc_item_sequences *sc_feed_sequences(const sc_feed *self)
 int sc_feed_n_labels(const sc_feed *self)
 {
     return self->labels ? (int)self->labels->n : 0;
+}
+
+const float *sc_feed_class_weights(const sc_feed *self)
+{
+    return self->class_weights;
 }
 
 int sc_feed_most_rows(const sc_feed *self)
@@ -105,7 +111,7 @@ sc_status sc_feed_measure(sc_feed *self, sc_feed_item item, sc_feed_size *out)
     *out = (sc_feed_size){0};
     for (int m = 0; m < sc_feed_n_microbatches(self, item); m++) {
         SC_TRY(self->kind->get(self, item, m));
-        out->n_targets += self->kind->n_targets(self);
+        out->n_targets += self->kind->n_targets(self, &out->target_weight);
         out->n_sequences += (uint64_t)self->micro.B;
         out->n_tokens += n_tokens(&self->micro);
     }

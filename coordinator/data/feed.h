@@ -33,6 +33,7 @@ typedef struct sc_feed_item {
 /* Sums over the micro-batches of an item. */
 typedef struct sc_feed_size {
     uint64_t n_targets;   /* that count, of what the loss is the mean over */
+    double target_weight; /* with class weights: theirs, of those targets together; else 0 */
     uint64_t n_sequences; /* rows */
     uint64_t n_tokens;    /* without padding */
 } sc_feed_size;
@@ -47,6 +48,7 @@ const sc_tokenizer *sc_feed_tokenizer(const sc_feed *self);
 const sc_labels *sc_feed_labels(const sc_feed *self);            /* NULL: the task has none */
 const sc_item_sequences *sc_feed_sequences(const sc_feed *self); /* of a recommender; NULL: the data are others */
 int sc_feed_n_labels(const sc_feed *self);                       /* 0: the same */
+const float *sc_feed_class_weights(const sc_feed *self);         /* [n_labels], by train.class_weights; NULL: all 1 */
 
 /* B and T: what no micro-batch exceeds. */
 int sc_feed_most_rows(const sc_feed *self);

@@ -1,4 +1,5 @@
 /* The feed of examples: rows of like length, each micro-batch padded to its own longest. */
+#include "coordinator/data/class_weights.h"
 #include "coordinator/data/feed_internal.h"
 #include "coordinator/data/item_data.h"
 #include "coordinator/data/pretrain_examples.h"
@@ -117,14 +118,19 @@ static sc_status get(sc_feed *base, sc_feed_item item, int microbatch)
     return SC_OK;
 }
 
-static uint64_t n_targets(const sc_feed *base)
+static uint64_t n_targets(const sc_feed *base, double *weight)
 {
     const sc_micro_batch *m = &base->micro;
     const bool per_token = of(base)->data.task != SC_TASK_CLASSIFICATION;
     const size_t n = (size_t)m->B * (per_token ? (size_t)m->T : 1);
     uint64_t counted = 0;
-    for (size_t i = 0; i < n; i++)
-        counted += m->targets[i] != SC_NO_TARGET;
+    for (size_t i = 0; i < n; i++) {
+        if (m->targets[i] == SC_NO_TARGET)
+            continue;
+        counted++;
+        if (base->class_weights)
+            *weight += base->class_weights[m->targets[i]];
+    }
     return counted;
 }
 
@@ -203,6 +209,40 @@ static sc_status read_texts(example_feed *self, const sc_config *config)
     return SC_OK;
 }
 
+/* Targets of each label among the training rows. */
+static sc_status count_labels(const example_feed *self, uint64_t *counts)
+{
+    const sc_examples *examples = self->examples[SC_SPLIT_TRAIN];
+    sc_micro_batch row;
+    SC_TRY(sc_micro_batch_init(&row, 1, sc_examples_longest(examples)));
+    for (size_t i = 0; i < sc_examples_n(examples); i++) {
+        const int n = sc_examples_get(examples, 0, 0, i, row.tokens, row.segments, row.targets, row.next);
+        for (int t = 0; t < (self->data.task == SC_TASK_CLASSIFICATION ? 1 : n); t++)
+            if (row.targets[t] != SC_NO_TARGET)
+                counts[row.targets[t]]++;
+    }
+    sc_micro_batch_clear(&row);
+    return SC_OK;
+}
+
+static sc_status weigh_classes(example_feed *self, const sc_config *config)
+{
+    if (config->train.n_class_weights == 0 || !self->base.labels)
+        return SC_OK;
+    uint64_t *counts = calloc((size_t)self->base.labels->n, sizeof *counts);
+    if (!counts)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to count %d labels", self->base.labels->n);
+    sc_status status = count_labels(self, counts);
+    if (status == SC_OK) {
+        status = sc_class_weights_new(config->train.class_weights, config->train.n_class_weights, self->base.labels,
+                                      counts, &self->base.class_weights);
+        if (status != SC_OK)
+            status = SC_FAIL(status, "%s: train.class_weights: %s", config->path, sc_status_message());
+    }
+    free(counts);
+    return status;
+}
+
 /* Of training rows that never change. */
 static sc_status hash_rows(example_feed *self)
 {
@@ -274,5 +314,6 @@ sc_status sc_feed_open_examples(const sc_config *config, sc_feed **out)
         hash_documents(self, config);
     else
         SC_TRY(hash_rows(self));
+    SC_TRY(weigh_classes(self, config));
     return arrange(self);
 }

@@ -15,7 +15,8 @@ typedef struct sc_feed_kind {
     sc_status (*get)(sc_feed *self, sc_feed_item item, int microbatch);
     /* What is known of an item without looking at it. NULL: its micro-batches are got, and counted with n_targets. */
     sc_status (*measure)(const sc_feed *self, sc_feed_item item, sc_feed_size *out);
-    uint64_t (*n_targets)(const sc_feed *self); /* that count in the feed's micro-batch */
+    /* That count in the feed's micro-batch, and what they weigh where there are class weights. */
+    uint64_t (*n_targets)(const sc_feed *self, double *weight);
 } sc_feed_kind;
 
 enum { SC_FEED_SIZES = 4 }; /* items whose size is remembered: one is asked for several times, while the next is sent */
@@ -24,6 +25,7 @@ enum { SC_FEED_SIZES = 4 }; /* items whose size is remembered: one is asked for 
 struct sc_feed {
     const sc_feed_kind *kind;
     const sc_labels *labels;            /* NULL: none */
+    float *class_weights;               /* [labels->n], owned; NULL: all 1 */
     const sc_item_sequences *sequences; /* NULL: none */
     sc_micro_batch micro;
     struct {

@@ -88,6 +88,7 @@ typedef struct sc_assignment {
     int micro_batch_size, sequence_length; /* B, T */
     bool fresh;                            /* initialise from the seed; else the driver brings every parameter */
     bool train;                            /* gradients and optimizer state are kept */
+    const float *class_weights;            /* [labels], in training; NULL: all 1 */
     bool cache;                            /* not with train: keys and values are, for sc_cluster_run_cached */
     /* for a run that recovers; zeros for one that does not: */
     bool keep;               /* stages that are as before keep their state */
@@ -147,6 +148,9 @@ sc_status sc_cluster_run(sc_cluster *self, uint64_t sequence, int plan, uint64_t
 /* The same for pre-training, with the sequences of the whole step beside its masked words. Asks for losses. */
 sc_status sc_cluster_run_pretraining(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step,
                                      uint64_t n_targets, uint64_t n_sequences);
+/* The same where the assignment has class weights: of the step's targets together. Asks for losses. */
+sc_status sc_cluster_run_weighted(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step,
+                                  uint64_t n_targets, double target_weight);
 /* The same for a forward-only plan whose tokens follow the `position` tokens of their sequences that are in the caches, and
  * are added: any number of tokens at position 0, one behind. Asks for logits. */
 sc_status sc_cluster_run_cached(sc_cluster *self, uint64_t sequence, int plan, int position);

@@ -131,6 +131,7 @@ sc_status sc_cluster_replay(sc_cluster *self, int rank, int plan, const sc_decid
     request.optimizer_step = step->step;
     request.n_targets = step->n_targets;
     request.n_sequences = step->n_sequences;
+    request.target_weight = step->target_weight;
     request.replay = true;
     SC_TRY(sc_cluster_call(self, rank, "RunStep", &request.base, NULL, NO_DEADLINE, on_settled, self));
     self->n_pending++;

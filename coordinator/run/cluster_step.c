@@ -233,6 +233,8 @@ sc_status sc_cluster_assign(sc_cluster *self, const sc_assignment *a)
     request.fresh = a->fresh;
     request.train = a->train;
     request.cache = a->cache;
+    request.n_class_weights = a->class_weights ? (size_t)a->model.labels : 0;
+    request.class_weights = (float *)a->class_weights;
     request.shared_memory = self->options.config->wire.shared_memory;
     request.resend_ms = (uint32_t)self->options.config->wire.resend_ms;
     request.lineage = a->lineage;
@@ -430,6 +432,16 @@ sc_status sc_cluster_run_pretraining(sc_cluster *self, uint64_t sequence, int pl
     request.optimizer_step = optimizer_step;
     request.n_targets = n_targets;
     request.n_sequences = n_sequences;
+    return start_step(self, sequence, plan, &request);
+}
+
+sc_status sc_cluster_run_weighted(sc_cluster *self, uint64_t sequence, int plan, uint64_t optimizer_step,
+                                  uint64_t n_targets, double target_weight)
+{
+    Stagecoach__V1__RunStepRequest request = STAGECOACH__V1__RUN_STEP_REQUEST__INIT;
+    request.optimizer_step = optimizer_step;
+    request.n_targets = n_targets;
+    request.target_weight = target_weight;
     return start_step(self, sequence, plan, &request);
 }
 

@@ -24,6 +24,8 @@ uint64_t sc_lineage_fingerprint(const sc_run_identity *identity)
                      c->train.learning_rate, c->train.min_learning_rate, c->train.steps, c->train.warmup_steps,
                      c->train.decay_steps, c->train.weight_decay, c->train.beta1, c->train.beta2, c->train.epsilon,
                      c->train.momentum, c->train.clip_norm, c->model.init ? c->model.init : "");
+    for (int i = 0; i < c->train.n_class_weights && n < (int)sizeof text; i++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "|%s", c->train.class_weights[i]);
     return sc_checksum64_of(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1);
 }
 

@@ -58,6 +58,7 @@ bool sc_recovery_rearrange(const sc_recovery_crew *crew, bool may_grow, sc_place
 typedef struct sc_decided_step {
     uint64_t step, sequence;
     uint64_t n_targets, n_sequences; /* n_sequences: of pre-training */
+    double target_weight;            /* with class weights, else 0 */
     float grad_scale, learning_rate;
 } sc_decided_step;
 

@@ -108,6 +108,7 @@ static sc_status assign(sc_trainer *t, const sc_run_order *order)
         .sequence_length = t->T,
         .fresh = order->fresh,
         .train = true,
+        .class_weights = sc_feed_class_weights(t->feed),
         .keep = order->keep,
         .lineage = t->lineage,
         .buddies = t->buddies,

@@ -65,6 +65,7 @@ static sc_loss_counts counts_of(const sc_trainer *t, const sc_step_item *item, c
         .n_microbatches = sc_feed_n_microbatches(t->feed, data_of(item)),
         .n_losses = sc_model_n_losses(&t->model),
         .n = {size->n_targets, size->n_sequences},
+        .weight = item->eval ? 0 : size->target_weight, /* an evaluation's loss is that of the data as they are */
     };
 }
 
@@ -78,6 +79,9 @@ static sc_status start_item(sc_trainer *t, const sc_step_item *item)
     if (sc_model_predicts_next(&t->model))
         return sc_cluster_run_pretraining(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets,
                                           size.n_sequences);
+    if (!item->eval && size.target_weight > 0)
+        return sc_cluster_run_weighted(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets,
+                                       size.target_weight);
     return sc_cluster_run(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets, false);
 }
 
@@ -251,6 +255,7 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
         .sequence = item->sequence,
         .n_targets = size.n_targets,
         .n_sequences = size.n_sequences,
+        .target_weight = size.target_weight,
         .grad_scale = verdict.grad_scale,
         .learning_rate = (float)lr,
     };

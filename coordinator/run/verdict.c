@@ -19,7 +19,7 @@ double sc_verdict_loss(const double sums[SC_MAX_LOSSES], const sc_loss_counts *c
 {
     double loss = 0;
     for (int i = 0; i < counts->n_losses; i++)
-        loss += sums[i] / (double)counts->n[i];
+        loss += sums[i] / (i == 0 && counts->weight > 0 ? counts->weight : (double)counts->n[i]);
     return loss;
 }
 

@@ -16,6 +16,7 @@ typedef struct sc_loss_counts {
     int n_microbatches;
     int n_losses;              /* sc_model_n_losses */
     uint64_t n[SC_MAX_LOSSES]; /* targets; in pre-training of masked words, and sequences */
+    double weight; /* with class weights, of a step that trains: that of the n[0] targets together; else 0 */
 } sc_loss_counts;
 
 /* The losses alone, for forward-only items: each kind summed over the micro-batches, not yet divided. Errors: SC_INVALID if there

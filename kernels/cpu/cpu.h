@@ -75,7 +75,7 @@ sc_status sc_cpu_attention_decode(sc_stream *s, float *out, float *k_cache, floa
 /* cpu_update.c */
 sc_status sc_cpu_add(sc_stream *s, float *y, const float *x, size_t n);
 sc_status sc_cpu_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits, const int32_t *targets,
-                               int N, int V, float scale);
+                               const float *weights, int N, int V, float scale);
 sc_status sc_cpu_binary_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
                                       const int32_t *targets, size_t n, float scale);
 sc_status sc_cpu_count_correct(sc_stream *s, double *out, const float *logits, const int32_t *targets, int N, int V);

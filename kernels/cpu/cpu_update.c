@@ -10,6 +10,7 @@ typedef struct loss_job {
     float *loss, *dlogits;
     const float *logits;
     const int32_t *targets;
+    const float *weights; /* of targets; NULL: all 1 */
     int N, V, rows_per_task;
     float scale;
 } loss_job;
@@ -24,7 +25,10 @@ static void loss_rows(void *context, int task, int thread)
         float *dx = j->dlogits ? j->dlogits + (size_t)n * V : NULL;
         assert(j->targets[n] < j->V);
         if (j->targets[n] >= 0) {
-            j->s->loops->cross_entropy(j->loss + n, dx, j->logits + (size_t)n * V, j->targets[n], j->V, j->scale);
+            float weight = j->weights ? j->weights[j->targets[n]] : 1;
+            j->s->loops->cross_entropy(j->loss + n, dx, j->logits + (size_t)n * V, j->targets[n], j->V,
+                                       weight * j->scale);
+            j->loss[n] *= weight;
             continue;
         }
         j->loss[n] = 0;
@@ -34,13 +38,14 @@ static void loss_rows(void *context, int task, int thread)
 }
 
 sc_status sc_cpu_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits, const int32_t *targets,
-                               int N, int V, float scale)
+                               const float *weights, int N, int V, float scale)
 {
     loss_job j = {.s = s,
                   .loss = loss,
                   .dlogits = dlogits,
                   .logits = logits,
                   .targets = targets,
+                  .weights = weights,
                   .N = N,
                   .V = V,
                   .rows_per_task = sc_cpu_rows_per_task(N, (size_t)V),

@@ -54,7 +54,7 @@ sc_status sc_reference_attention_decode(sc_stream *s, float *out, float *k_cache
 
 /* reference_update.c: loss, sums, optimizers */
 sc_status sc_reference_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
-                                     const int32_t *targets, int N, int V, float scale);
+                                     const int32_t *targets, const float *weights, int N, int V, float scale);
 sc_status sc_reference_binary_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
                                             const int32_t *targets, size_t n, float scale);
 sc_status sc_reference_count_correct(sc_stream *s, double *out, const float *logits, const int32_t *targets, int N,

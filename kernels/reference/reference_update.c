@@ -3,10 +3,11 @@
 #include <math.h>
 
 sc_status sc_reference_cross_entropy(sc_stream *s, float *loss, float *dlogits, const float *logits,
-                                     const int32_t *targets, int N, int V, float scale)
+                                     const int32_t *targets, const float *weights, int N, int V, float scale)
 {
     (void)s;
     for (int n = 0; n < N; n++) {
+        double weight = weights && targets[n] >= 0 ? weights[targets[n]] : 1;
         const float *x = logits + (size_t)n * (size_t)V;
         float *dx = dlogits ? dlogits + (size_t)n * (size_t)V : NULL;
         if (targets[n] < 0) {
@@ -21,9 +22,9 @@ sc_status sc_reference_cross_entropy(sc_stream *s, float *loss, float *dlogits, 
         for (int v = 0; v < V; v++)
             sum += exp(x[v] - max);
         double lse = max + log(sum);
-        loss[n] = (float)(lse - x[targets[n]]);
+        loss[n] = (float)((lse - x[targets[n]]) * weight);
         for (int v = 0; dx && v < V; v++)
-            dx[v] = (float)((exp(x[v] - lse) - (v == targets[n])) * (double)scale);
+            dx[v] = (float)((exp(x[v] - lse) - (v == targets[n])) * weight * (double)scale);
     }
     return SC_OK;
 }

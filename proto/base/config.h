@@ -83,7 +83,9 @@ typedef struct sc_config {
         int64_t warmup_steps, decay_steps; /* decay_steps: wsd's tail */
         double warmup_share;               /* of all steps; one of the two is 0 */
         double weight_decay, beta1, beta2, epsilon, momentum;
-        double clip_norm;                 /* 0: no clipping */
+        double clip_norm;     /* 0: no clipping */
+        char **class_weights; /* "LABEL=WEIGHT", or "balanced" alone; none: all weigh 1 */
+        int n_class_weights;
         int64_t freeze_blocks;            /* the embedding and so many transformer blocks do not learn; 0: all do */
         int64_t eval_every, eval_batches; /* eval_every 0: never */
         bool eval_epochs;                 /* after each epoch, too */

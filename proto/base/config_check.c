@@ -83,6 +83,18 @@ static void check_family(sc_config_draft *draft)
                 "next_token is not what a bert does; allowed: pretraining, masked_words, classification, tagging");
 }
 
+static void check_class_weights(sc_config_draft *draft)
+{
+    const sc_config *c = draft->config;
+    if (c->train.n_class_weights == 0 || !sc_config_task_is_known(draft))
+        return;
+    if (c->model.task != SC_TASK_CLASSIFICATION && c->model.task != SC_TASK_TAGGING)
+        MISTAKE(draft, "train.class_weights", "is for classification and tagging, and model.task is %s",
+                sc_config_word("model.task", c->model.task));
+    else if (c->model.multi_label)
+        MISTAKE(draft, "train.class_weights", "is for data with one label each; with model.multi_label leave it out");
+}
+
 static void check_batch(sc_config_draft *draft)
 {
     const sc_config *c = draft->config;
@@ -243,6 +255,7 @@ void sc_config_check(sc_config_draft *draft)
 {
     check_model(draft);
     check_family(draft);
+    check_class_weights(draft);
     check_batch(draft);
     check_data(draft);
     if (sc_config_task_is_known(draft)) {

@@ -4,7 +4,7 @@
 
 #include "proto/base/config.h"
 
-enum { SC_CONFIG_N_KEYS = 92, SC_CONFIG_N_SECTIONS = 10 };
+enum { SC_CONFIG_N_KEYS = 93, SC_CONFIG_N_SECTIONS = 10 };
 
 typedef enum sc_key_type {
     SC_KEY_INT,          /* int64_t */
@@ -34,6 +34,7 @@ typedef struct sc_config_key {
     } allowed;
     const char *fallback; /* the default as it would be written; NULL where the draft's finish decides */
     bool from_init;       /* with model.init and not given: 0, for sc_config_adopt to fill */
+    bool are_texts;       /* SC_KEY_PATHS: they are no paths, and stay as they are written */
     bool may_be_empty;    /* SC_KEY_STRING: "" is a value */
     bool is_private;      /* SC_KEY_PATH: where secrets lie; sc_config_print_json leaves it out */
     const char *help;

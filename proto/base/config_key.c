@@ -196,6 +196,14 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     NUMBER("train.epsilon", train.epsilon, "1.0e-8", 0, true, 1, false, "adamw: added to the denominator"),
     NUMBER("train.momentum", train.momentum, "0.9", 0, false, 1, true, "sgd: momentum"),
     NUMBER("train.clip_norm", train.clip_norm, "1.0", 0, false, 1e30, false, "largest global gradient norm; 0: any"),
+    {.path = "train.class_weights",
+     .type = SC_KEY_PATHS,
+     .offset = offsetof(sc_config, train.class_weights),
+     .count_offset = offsetof(sc_config, train.n_class_weights),
+     .are_texts = true,
+     .help = "classification, tagging: what a label's loss counts, as [LABEL=WEIGHT, ...], others 1; or balanced: n / "
+             "(labels * "
+             "count)"},
     INT("train.freeze_blocks", train.freeze_blocks, "0", 0, SC_MAX_LAYERS,
         "the embedding and so many of the lowest transformer blocks do not learn; 0: all do"),
     INT("train.eval_every", train.eval_every, "100", 0, MOST_STEPS,
@@ -346,7 +354,7 @@ const char *sc_config_allowed(const sc_config_key *key, char *text, size_t text_
         snprintf(text, text_bytes, "a path, or an empty text for none");
         break;
     case SC_KEY_PATHS:
-        snprintf(text, text_bytes, "a list of files, [a.txt, b.txt]");
+        snprintf(text, text_bytes, key->are_texts ? "a list of texts" : "a list of files, [a.txt, b.txt]");
         break;
     case SC_KEY_WORD:
     case SC_KEY_WORD_OR_PATH: {

@@ -64,12 +64,14 @@ static int print_path(const char *path, FILE *out)
     return 0;
 }
 
-static int print_paths(char *const *paths, int n, FILE *out)
+static int print_paths(const sc_config_key *key, char *const *paths, int n, FILE *out)
 {
     putc('[', out);
     for (int i = 0; i < n; i++) {
         fputs(i ? ", " : "", out);
-        if (print_path(paths[i], out) != 0)
+        if (key->are_texts)
+            print_string(paths[i], out);
+        else if (print_path(paths[i], out) != 0)
             return -1;
     }
     putc(']', out);
@@ -108,7 +110,7 @@ static int print_value(const sc_config_key *key, const sc_config *config, FILE *
         print_string("", out);
         break;
     case SC_KEY_PATHS:
-        return print_paths(*(char **const *)field, *sc_config_count(key, config), out);
+        return print_paths(key, *(char **const *)field, *sc_config_count(key, config), out);
     case SC_KEY_WORD:
         fputs(word_of(key, *(const int *)field), out);
         break;

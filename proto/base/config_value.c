@@ -157,7 +157,8 @@ static sc_status put_paths(sc_config_draft *draft, const sc_config_key *key, sc_
     *field = paths;
     *count = 0;
     for (; *count < value->n_items; (*count)++)
-        if (!(paths[*count] = resolve_path(draft, place, value->items[*count].text)))
+        if (!(paths[*count] = key->are_texts ? strdup(value->items[*count].text)
+                                             : resolve_path(draft, place, value->items[*count].text)))
             return out_of_memory();
     return SC_OK;
 }

@@ -29,6 +29,9 @@ static const struct {
     {"classification", SC_TASK_CLASSIFICATION, 3, false},
     {"multi-label", SC_TASK_CLASSIFICATION, 3, true},
     {"tagging", SC_TASK_TAGGING, 4, false},
+    {"weighted", SC_TASK_CLASSIFICATION, 3, false},
+    {"weighted-tagging", SC_TASK_TAGGING, 4, false},
+    {"frozen", SC_TASK_CLASSIFICATION, 3, false},
 };
 
 typedef struct golden {
@@ -37,6 +40,7 @@ typedef struct golden {
     sc_model model;
     int longest;
     int32_t *tokens, *segments, *lengths, *targets, *next; /* next: NULL but in pre-training */
+    float *class_weights;                                  /* NULL: none */
 } golden;
 
 static void *read_tensor(const golden *self, const char *name, sc_dtype dtype, uint64_t *elements)
@@ -86,6 +90,8 @@ static golden open_golden(size_t which)
     self.targets = read_tensor(&self, "targets", SC_I32, &n);
     if (sc_model_predicts_next(&self.model))
         self.next = read_tensor(&self, "next", SC_I32, &n);
+    if (sc_safetensors_find(self.file, "class_weights"))
+        self.class_weights = read_tensor(&self, "class_weights", SC_F32, &n);
     return self;
 }
 
@@ -97,6 +103,7 @@ static void close_golden(golden *self)
     free(self->lengths);
     free(self->targets);
     free(self->next);
+    free(self->class_weights);
 }
 
 /* One micro-batch, with its rows cut to the longest of them. */
@@ -186,6 +193,16 @@ static void compare_gradients(const golden *self, float grads[MAX_PARAMS][MAX_EL
     }
 }
 
+/* What the loss is divided by. */
+static double weight_of_targets(const golden *self)
+{
+    double sum = 0;
+    for (int i = 0; i < ROWS * sc_model_n_targets(&self->model, self->longest); i++)
+        if (self->targets[i] >= 0)
+            sum += self->class_weights ? (double)self->class_weights[self->targets[i]] : 1;
+    return sum;
+}
+
 typedef struct outcome {
     double losses[M * SC_MAX_LOSSES];
     float grads[MAX_PARAMS][MAX_ELEMENTS];
@@ -198,23 +215,23 @@ static outcome *train(const golden *self, const sc_ops *ops, int S, const int *s
     assert_true(sc_model_n_params(&self->model) <= MAX_PARAMS);
     chain pipeline;
     bool split = order == CHAIN_SPLIT;
-    chain_new(&pipeline, ops, &self->model, S, sizes, IN_FIRST, self->longest, M, split ? M : 0, &sgd);
+    chain_new_weighted(&pipeline, ops, &self->model, S, sizes, IN_FIRST, self->longest, M, split ? M : 0, &sgd,
+                       self->class_weights);
     for (int s = 0; s < S; s++)
         write_params(self, pipeline.stages[s]);
     batch_memory memory[M];
     chain_batch batches[M] = {cut_batch(self, 0, IN_FIRST, &memory[0]),
                               cut_batch(self, IN_FIRST, ROWS - IN_FIRST, &memory[1])};
     assert_true(batches[0].T == self->longest && batches[1].T < self->longest);
-    int n_targets = 0, n_losses = sc_model_n_losses(&self->model);
-    for (int i = 0; i < ROWS * sc_model_n_targets(&self->model, self->longest); i++)
-        n_targets += self->targets[i] >= 0;
+    int n_losses = sc_model_n_losses(&self->model);
+    double targets = weight_of_targets(self);
     sc_stage_step step = {
-        .train = true, .optimizer_step = 1, .loss_scale = 1.0f / (float)n_targets, .next_scale = 1.0f / ROWS};
+        .train = true, .optimizer_step = 1, .loss_scale = 1.0f / (float)targets, .next_scale = 1.0f / ROWS};
     chain_run(&pipeline, order, batches, M, &step, out->losses);
 
     double loss = 0;
     for (int i = 0; i < M * n_losses; i++)
-        loss += out->losses[i] / (i % n_losses == 0 ? n_targets : ROWS);
+        loss += out->losses[i] / (i % n_losses == 0 ? targets : ROWS);
     uint64_t n;
     float *expected = read_tensor(self, "loss", SC_F32, &n), got = (float)loss;
     expect_close(self, "loss", &got, expected, n, 1);
@@ -315,6 +332,66 @@ static void check_forward(const golden *self, const sc_ops *ops)
     ops->stream_destroy(&stream);
 }
 
+/* --- frozen blocks --------------------------------------------------------------------------------------------------- */
+
+static void compare_weights(const golden *self, chain *pipeline)
+{
+    for (int ordinal = 0; ordinal < sc_model_n_params(&self->model); ordinal++) {
+        sc_param param = sc_model_param(&self->model, ordinal);
+        static float got[MAX_ELEMENTS];
+        bool learns = sc_model_param_learns(&self->model, ordinal);
+        char before[SC_NAME_BYTES + 16], after[SC_NAME_BYTES + 16];
+        snprintf(before, sizeof before, "param.%s", param.name);
+        snprintf(after, sizeof after, "after.%s", param.name);
+        uint64_t n;
+        float *first = read_tensor(self, before, SC_F32, &n), *expected = read_tensor(self, after, SC_F32, &n);
+        assert_true(chain_read(pipeline, ordinal, SC_STATE_PARAMETER, got) <= MAX_ELEMENTS);
+        expect_close(self, param.name, got, expected, n, largest_of(expected, n));
+        assert_int_equal(memcmp(first, got, n * sizeof *got) == 0, !learns);
+        free(first);
+        free(expected);
+    }
+}
+
+/* Three steps of AdamW, as torch makes them with requires_grad false below. */
+static void check_frozen(const sc_ops *ops)
+{
+    enum { STEPS = 3 };
+    static const sc_optimizer adamw = {
+        .kind = SC_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-3f, .weight_decay = 0.1f};
+    static const int cuts[][4] = {{4}, {1, 3}, {2, 2}, {3, 1}, {1, 1, 1, 1}};
+    golden self = open_golden(sizeof heads / sizeof *heads - 1);
+    self.model.frozen = 2; /* the embedding and a layer */
+    uint64_t n;
+    float *norms = read_tensor(&self, "norms", SC_F32, &n);
+    assert_int_equal(n, STEPS);
+    batch_memory memory[M];
+    chain_batch batches[M] = {cut_batch(&self, 0, IN_FIRST, &memory[0]),
+                              cut_batch(&self, IN_FIRST, ROWS - IN_FIRST, &memory[1])};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        int S = 1;
+        while (S < 4 && cuts[i][S] > 0)
+            S++;
+        chain pipeline;
+        chain_new(&pipeline, ops, &self.model, S, cuts[i], IN_FIRST, self.longest, M, 0, &adamw);
+        for (int s = 0; s < S; s++)
+            write_params(&self, pipeline.stages[s]);
+        for (int t = 0; t < STEPS; t++) {
+            double losses[M], squares[MAX_PARAMS];
+            sc_stage_step step = {.train = true, .optimizer_step = t + 1, .loss_scale = 1.0f / ROWS};
+            chain_run(&pipeline, CHAIN_1F1B, batches, M, &step, losses);
+            double norm = chain_norm(&pipeline, squares);
+            float rounded = (float)norm;
+            expect_close(&self, "norm", &rounded, norms + t, 1, (double)norms[t]);
+            chain_apply(&pipeline, t + 1, norm > 1 ? (float)(1 / (norm + 1e-6)) : 1, 1e-2f);
+        }
+        compare_weights(&self, &pipeline);
+        chain_destroy(&pipeline);
+    }
+    free(norms);
+    close_golden(&self);
+}
+
 static void check_backend(const sc_ops *ops)
 {
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
@@ -329,12 +406,14 @@ static void the_reference_agrees_with_transformers(void **state)
 {
     (void)state;
     check_backend(&sc_ops_reference);
+    check_frozen(&sc_ops_reference);
 }
 
 static void the_cpu_agrees_with_transformers(void **state)
 {
     (void)state;
     check_backend(&sc_ops_cpu);
+    check_frozen(&sc_ops_cpu);
 }
 
 int main(void)

@@ -339,10 +339,11 @@ static void cross_entropy(void **state)
             EACH(c)
             {
                 const context *x = &contexts[c];
-                OK(x->ops->cross_entropy(x->stream, loss.of[c], dx.of[c], logits, targets, N, V, 0.25f));
-                OK(x->ops->cross_entropy(x->stream, only.of[c], NULL, logits, targets, N, V, 0.25f));
+                OK(x->ops->cross_entropy(x->stream, loss.of[c], dx.of[c], logits, targets, NULL, N, V, 0.25f));
+                OK(x->ops->cross_entropy(x->stream, only.of[c], NULL, logits, targets, NULL, N, V, 0.25f));
                 assert_memory_equal(loss.of[c], only.of[c], n * sizeof(float));
-                OK(x->ops->cross_entropy(x->stream, only.of[c], in_place.of[c], in_place.of[c], targets, N, V, 0.25f));
+                OK(x->ops->cross_entropy(x->stream, only.of[c], in_place.of[c], in_place.of[c], targets, NULL, N, V,
+                                         0.25f));
                 assert_memory_equal(dx.of[c], in_place.of[c], all * sizeof(float));
                 for (size_t k = 1; k < n; k += 3)
                     assert_true(loss.of[c][k] == 0 && dx.of[c][k * (size_t)V] == 0);
@@ -355,6 +356,39 @@ static void cross_entropy(void **state)
     }
 }
 
+/* A weight is a factor of its rows; all ones are none at all, to the bit. */
+static void cross_entropy_has_weights(void **state)
+{
+    (void)state;
+    enum { N = 41, V = 7 };
+    float *logits = random_floats(N * V, 1, 4), ones[V], weights[V];
+    int32_t *targets = random_tokens(N, 2, V);
+    targets[5] = -1;
+    for (int v = 0; v < V; v++)
+        ones[v] = 1, weights[v] = 0.25f * (float)(v + 1);
+    results loss = results_new("loss", N, 3, 1), dx = results_new("dlogits", N * V, 4, 1);
+    for
+        EACH(c)
+        {
+            const context *x = &contexts[c];
+            float plain[N], dplain[N * V], same[N], dsame[N * V];
+            OK(x->ops->cross_entropy(x->stream, plain, dplain, logits, targets, NULL, N, V, 0.25f));
+            OK(x->ops->cross_entropy(x->stream, same, dsame, logits, targets, ones, N, V, 0.25f));
+            assert_memory_equal(plain, same, sizeof plain);
+            assert_memory_equal(dplain, dsame, sizeof dplain);
+            OK(x->ops->cross_entropy(x->stream, loss.of[c], dx.of[c], logits, targets, weights, N, V, 0.25f));
+            for (int n = 0; n < N; n++)
+                for (int v = 0; v < V; v++) { /* one rounding more than without */
+                    float w = targets[n] < 0 ? 0 : weights[targets[n]];
+                    assert_true(fabsf(loss.of[c][n] - w * plain[n]) <= 1e-6f * fabsf(loss.of[c][n]));
+                    assert_true(fabsf(dx.of[c][n * V + v] - w * dplain[n * V + v]) <= 1e-6f);
+                }
+        }
+    results_check(&loss, 5e-6, FEW_ULP);
+    results_check(&dx, 1e-6, 3e-6);
+    free(logits), free(targets);
+}
+
 static void cross_entropy_survives_extremes(void **state)
 {
     (void)state;
@@ -364,13 +398,13 @@ static void cross_entropy_survives_extremes(void **state)
         EACH(c)
         {
             float loss[2], dx[2][5];
-            OK(contexts[c].ops->cross_entropy(contexts[c].stream, loss, dx[0], logits[0], targets, 2, 5, 1));
+            OK(contexts[c].ops->cross_entropy(contexts[c].stream, loss, dx[0], logits[0], targets, NULL, 2, 5, 1));
             assert_true(loss[0] == 2e4f && dx[0][0] == 1 && dx[0][1] == -1);
             assert_true(fabsf(loss[1] - logf(5)) < 4e-3f); /* an ulp of 3e4 */
             assert_true(fabsf(dx[1][0] - 0.2f) < 1e-3f);
 
             float bad[5] = {1, NAN, 2, 3, 4}; /* a NaN shows: it must not end as a finite loss */
-            OK(contexts[c].ops->cross_entropy(contexts[c].stream, loss, NULL, bad, targets + 1, 1, 5, 1));
+            OK(contexts[c].ops->cross_entropy(contexts[c].stream, loss, NULL, bad, targets + 1, NULL, 1, 5, 1));
             assert_true(isnan(loss[0]));
         }
 }
@@ -610,6 +644,7 @@ int main(void)
         cmocka_unit_test(residual_dropout_add),
         cmocka_unit_test(dropout_drops_its_share),
         cmocka_unit_test(cross_entropy),
+        cmocka_unit_test(cross_entropy_has_weights),
         cmocka_unit_test(cross_entropy_survives_extremes),
         cmocka_unit_test(correct_targets_are_counted),
         cmocka_unit_test(binary_cross_entropy),

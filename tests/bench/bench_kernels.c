@@ -255,7 +255,7 @@ static void head_weight(bench *b)
 }
 static void cross_entropy(bench *b)
 {
-    b->ops->cross_entropy(S, b->mean, b->logits, b->logits, b->tokens, b->N, b->p->V, 1e-4f);
+    b->ops->cross_entropy(S, b->mean, b->logits, b->logits, b->tokens, NULL, b->N, b->p->V, 1e-4f);
 }
 static void adamw(bench *b)
 {

@@ -398,6 +398,28 @@ static char *printed(const sc_config *config)
     return text;
 }
 
+static void class_weights_are_for_labels(void **state)
+{
+    (void)state;
+    sc_config *config = accepted("data: {format: conll, train: [a]}\nmodel: {family: bert, task: tagging}\n"
+                                 "train: {class_weights: [O=0.5, \"B-a, b=2\"]}\n");
+    assert_int_equal(config->train.n_class_weights, 2);
+    assert_string_equal(config->train.class_weights[1], "B-a, b=2"); /* as it stands, not a path */
+    char *text = printed(config);
+    assert_non_null(strstr(text, "class_weights: [\"O=0.5\", \"B-a, b=2\"]"));
+    free(text);
+    sc_config_destroy(&config);
+    config = accepted("data: {format: csv, train: [a]}\nmodel: {family: bert, task: classification}\n"
+                      "train: {class_weights: balanced}\n");
+    assert_int_equal(config->train.n_class_weights, 1);
+    sc_config_destroy(&config);
+    assert_non_null(strstr(refused(DATA "train: {class_weights: balanced}\n"), "train.class_weights: is for"));
+    assert_non_null(strstr(refused("data: {format: csv, train: [a]}\n"
+                                   "model: {family: bert, task: classification, multi_label: true}\n"
+                                   "train: {class_weights: balanced}\n"),
+                           "multi_label"));
+}
+
 static void what_is_printed_loads_to_the_same(void **state)
 {
     (void)state;
@@ -416,7 +438,10 @@ static void what_is_printed_loads_to_the_same(void **state)
     assert_string_equal(b->data.train[1], a->data.train[1]);
     assert_int_equal(b->data.n_validation, 1);
     assert_memory_equal(&a->model, &b->model, sizeof a->model);
-    assert_memory_equal(&a->train, &b->train, sizeof a->train);
+    sc_config same;
+    memcpy(&same, b, sizeof same);
+    same.train.class_weights = a->train.class_weights; /* an empty list */
+    assert_memory_equal(&a->train, &same.train, sizeof a->train);
     assert_memory_equal(&a->pipeline, &b->pipeline, sizeof a->pipeline);
     assert_memory_equal(&a->wire, &b->wire, sizeof a->wire);
     assert_int_equal(b->log.json, true);
@@ -669,6 +694,7 @@ int main(void)
         cmocka_unit_test(sets_override_the_file),
         cmocka_unit_test(a_wrong_set_is_named),
         cmocka_unit_test(a_missing_file_is_not_found),
+        cmocka_unit_test(class_weights_are_for_labels),
         cmocka_unit_test(what_is_printed_loads_to_the_same),
         cmocka_unit_test(a_tokenizer_is_a_word_or_a_path),
         cmocka_unit_test(printing_makes_data_paths_absolute),

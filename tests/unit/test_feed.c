@@ -101,6 +101,38 @@ static void texts_come_in_epochs_and_rounds(void **state)
     sc_config_destroy(&config);
 }
 
+static void targets_weigh_what_their_classes_do(void **state)
+{
+    (void)state;
+    char path[256], data[1024];
+    snprintf(path, sizeof path, "%s/w.tsv", scratch_path);
+    write_texts(path, 24); /* 8 of a, 16 of b */
+    snprintf(data, sizeof data,
+             "model: {family: bert, task: classification, context: 32}\n"
+             "data: {train: [%s], format: text-label, tokenizer: %s, validation_share: 0}",
+             path, VOCAB);
+    sc_config *config = config_of(data, ", class_weights: balanced");
+    sc_feed *feed;
+    assert_int_equal(sc_feed_open(config, &feed), SC_OK);
+    const float *weights = sc_feed_class_weights(feed);
+    assert_true(weights && weights[0] == 1.5f && weights[1] == 0.75f); /* 24 / (2 * 8), 24 / (2 * 16) */
+    double sum = 0;
+    for (uint64_t i = 0; i < sc_feed_n_items(feed, SC_SPLIT_TRAIN); i++) {
+        sc_feed_size size;
+        assert_int_equal(sc_feed_measure(feed, (sc_feed_item){SC_SPLIT_TRAIN, i}, &size), SC_OK);
+        assert_int_equal(size.n_targets, 8);
+        sum += size.target_weight;
+    }
+    assert_true(sum == 24); /* what balanced weights add up to */
+    sc_feed_destroy(&feed);
+    sc_config_destroy(&config);
+
+    config = config_of(data, ", class_weights: [c=2]");
+    assert_int_equal(sc_feed_open(config, &feed), SC_INVALID);
+    assert_non_null(strstr(sc_status_message(), "c.yaml: train.class_weights: 'c=2'"));
+    sc_config_destroy(&config);
+}
+
 static void documents_are_masked_anew_in_each_epoch(void **state)
 {
     (void)state;
@@ -274,8 +306,11 @@ static void broken_data_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts_come_in_epochs_and_rounds), cmocka_unit_test(documents_are_masked_anew_in_each_epoch),
-        cmocka_unit_test(items_are_left_out_one_by_one),   cmocka_unit_test(a_token_stream_has_windows),
+        cmocka_unit_test(texts_come_in_epochs_and_rounds),
+        cmocka_unit_test(targets_weigh_what_their_classes_do),
+        cmocka_unit_test(documents_are_masked_anew_in_each_epoch),
+        cmocka_unit_test(items_are_left_out_one_by_one),
+        cmocka_unit_test(a_token_stream_has_windows),
         cmocka_unit_test(broken_data_are_refused),
     };
     return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);

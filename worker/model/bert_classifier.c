@@ -35,7 +35,7 @@ static sc_status forward(const sc_block_call *c, float *out)
     if (c->model->multi_label)
         return c->ops->binary_cross_entropy(c->stream, loss, dlogits, logits, targets, (size_t)B * (size_t)K,
                                             c->loss_scale);
-    return c->ops->cross_entropy(c->stream, loss, dlogits, logits, targets, B, K, c->loss_scale);
+    return c->ops->cross_entropy(c->stream, loss, dlogits, logits, targets, c->class_weights, B, K, c->loss_scale);
 }
 
 /* d (N,C) = dx; what it held does not count. */

@@ -15,7 +15,7 @@ static sc_status forward(const sc_block_call *c, float *out)
     if (!c->targets)
         return SC_OK;
     return c->ops->cross_entropy(c->stream, sc_block_slot(c, SC_SLOT_TAGS_LOSS), c->train ? logits : NULL, logits,
-                                 sc_block_ids(c, SC_SLOT_TAGS_TARGETS), N, K, c->loss_scale);
+                                 sc_block_ids(c, SC_SLOT_TAGS_TARGETS), c->class_weights, N, K, c->loss_scale);
 }
 
 /* d (N,C) = dx; what it held does not count. */

@@ -57,7 +57,7 @@ static sc_status words_forward(const sc_block_call *c)
         return SC_OK;
     /* dlogits take the place of the logits, the largest tensor. */
     return ops->cross_entropy(s, sc_block_slot(c, SC_SLOT_WORDS_LOSS), c->train ? logits : NULL, logits,
-                              sc_block_ids(c, SC_SLOT_WORDS_TARGETS), R, V, c->loss_scale);
+                              sc_block_ids(c, SC_SLOT_WORDS_TARGETS), NULL, R, V, c->loss_scale);
 }
 
 /* d (N,C) += dx. */
@@ -110,7 +110,7 @@ static sc_status next_forward(const sc_block_call *c)
     if (!c->targets)
         return SC_OK;
     return c->ops->cross_entropy(c->stream, sc_block_slot(c, SC_SLOT_NEXT_LOSS), c->train ? logits : NULL, logits,
-                                 sc_block_ids(c, SC_SLOT_NEXT_TARGETS), c->B, 2, c->next_scale);
+                                 sc_block_ids(c, SC_SLOT_NEXT_TARGETS), NULL, c->B, 2, c->next_scale);
 }
 
 /* d (N,C) += dx. */

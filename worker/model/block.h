@@ -35,10 +35,11 @@ typedef struct sc_block_call {
     /* Transformer, with a cache (else NULL): (B,context,C) each. The keys and values of positions 0 .. position - 1 are
      * there, those of this micro-batch's tokens are added. T is 1 unless position is 0. */
     float *k_cache, *v_cache;
-    int position;       /* of the micro-batch's first token in its sequence; 0 without a cache */
-    float loss_scale;   /* head: of dlogits */
-    float next_scale;   /* head, pre-training: the same for the next sentence */
-    sc_dropout dropout; /* all but the site */
+    int position;               /* of the micro-batch's first token in its sequence; 0 without a cache */
+    float loss_scale;           /* head: of dlogits */
+    const float *class_weights; /* head of classification and tagging: of the labels; NULL: all 1 */
+    float next_scale;           /* head, pre-training: the same for the next sentence */
+    sc_dropout dropout;         /* all but the site */
 } sc_block_call;
 
 typedef struct sc_block_functions {

@@ -36,7 +36,7 @@ static sc_status forward(const sc_block_call *c, float *out)
         return SC_OK;
     /* dlogits take the place of the logits: (N,V) is the largest tensor of a small model. */
     return ops->cross_entropy(s, sc_block_slot(c, SC_SLOT_LOSS), c->train ? logits : NULL, logits,
-                              sc_block_ids(c, SC_SLOT_TARGETS), N, V, c->loss_scale);
+                              sc_block_ids(c, SC_SLOT_TARGETS), NULL, N, V, c->loss_scale);
 }
 
 /* d (N,C) = dx; what it held does not count. */
