@@ -244,6 +244,8 @@ int sc_cli_predict(int argc, char **argv)
     int code = read_arguments(argc, argv, &a);
     if (code >= 0)
         return code;
+    if (sc_log_init(NULL, false, STDERR_FILENO) != SC_OK)
+        return sc_cli_failed(argv[0]);
     printer p = {.command = argv[0]};
     sc_answers *answers = NULL;
     sc_predict_stream_result result = {0};

@@ -2,6 +2,7 @@
 #include "coordinator/cli/cli.h"
 #include "coordinator/run/watcher.h"
 #include "proto/base/legend.h"
+#include "proto/base/log.h"
 
 #include <getopt.h>
 #include <limits.h>
@@ -129,6 +130,8 @@ int sc_cli_watch(int argc, char **argv)
     const int code = read_arguments(argc, argv, &w);
     if (code >= 0)
         return code;
+    if (sc_log_init(NULL, false, STDERR_FILENO) != SC_OK)
+        return sc_cli_failed(argv[0]);
     sc_watcher_result result;
     if (sc_watcher_run(&w, &result) != SC_OK)
         return result.closed ? SC_EXIT_FAILURE : sc_cli_failed(argv[0]);
