@@ -38,6 +38,14 @@ int32_t sc_decode_class(const float *logits, int K, double *probability)
     return best;
 }
 
+double sc_decode_loss(const float *logits, int K, int32_t right)
+{
+    if (!are_finite(logits, K))
+        return NAN;
+    const double most = logits[largest(logits, K)];
+    return log(sum_of_exponentials(logits, K, most)) - ((double)logits[right] - most);
+}
+
 bool sc_decode_softmax(const float *logits, int K, double *out)
 {
     if (!are_finite(logits, K))

@@ -15,6 +15,9 @@ enum { SC_DECODE_NONE = -1 };
  * logits beyond all numbers (a model that has diverged) give SC_DECODE_NONE. K > 0. */
 int32_t sc_decode_class(const float *logits, int K, double *probability);
 
+/* The loss of the right class, in nats: minus the logarithm of its softmax. NaN where a logit is not finite. */
+double sc_decode_loss(const float *logits, int K, int32_t right);
+
 /* The softmax of K logits; false, with `out` as it was, if one is not finite. */
 bool sc_decode_softmax(const float *logits, int K, double *out);
 

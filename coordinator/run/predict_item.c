@@ -149,7 +149,7 @@ sc_status sc_predict_item_add_word(sc_predict_item *self, const char *word, size
     SC_TRY(append(&self->tags, &self->n_tags, &self->tags_capacity, right, n_right));
     SC_TRY(check(self, "a word", word, n_word));
     SC_TRY(check(self, "a tag", right, n_right));
-    self->words[self->n_words++] =
-        (sc_predict_word){.begin = begin, .end = self->n_text, .right = tag, .n_right = n_right, .label = -1};
+    self->words[self->n_words++] = (sc_predict_word){
+        .begin = begin, .end = self->n_text, .right = tag, .n_right = n_right, .right_label = -1, .label = -1};
     return SC_OK;
 }

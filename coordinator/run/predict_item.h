@@ -48,8 +48,10 @@ typedef struct sc_predict_row {
 typedef struct sc_predict_word {
     size_t begin, end;
     size_t right, n_right; /* where in `tags` its right tag stands, if the item came with tags; n_right 0: none */
+    int32_t right_label;   /* the right tag's number, -1: unknown; who has it sets it before the item is added */
     int32_t label;
     double probability;
+    double loss; /* of the right tag, if it is known */
 } sc_predict_word;
 
 /* A masked word: bytes [begin, end) of the text, and the likeliest tokens, [top]. */

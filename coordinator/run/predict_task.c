@@ -134,7 +134,7 @@ static sc_status find_words(const sc_predict_model *m, sc_predict_item *item)
             item->words[item->n_words - 1].end = spans[i].end;
         else
             item->words[item->n_words++] =
-                (sc_predict_word){.begin = spans[i].begin, .end = spans[i].end, .label = SC_DECODE_NONE};
+                (sc_predict_word){.begin = spans[i].begin, .end = spans[i].end, .right_label = -1, .label = -1};
     }
     free(spans);
     return item->words ? SC_OK : no_memory();
@@ -177,15 +177,18 @@ static sc_status prepare_words(const sc_predict_model *m, sc_predict_item *item)
 static sc_status take_tags(const sc_predict_model *m, sc_predict_item *item, size_t row, const float *logits)
 {
     const sc_predict_row *r = &item->rows[row];
+    const int K = m->model.labels;
     for (int t = 0; t < r->n; t++) {
         if (r->targets[t] < 0)
             continue;
         sc_predict_word *word = &item->words[r->targets[t]];
-        word->label =
-            sc_decode_class(logits + (size_t)t * (size_t)m->model.labels, m->model.labels, &word->probability);
+        const float *of_word = logits + (size_t)t * (size_t)K;
+        word->label = sc_decode_class(of_word, K, &word->probability);
         if (word->label == SC_DECODE_NONE)
             return SC_FAIL(SC_DATA_LOSS, "%s: the model gives no finite numbers; its training must have diverged",
                            m->dir);
+        if (word->right_label >= 0)
+            word->loss = sc_decode_loss(of_word, K, word->right_label);
     }
     return SC_OK;
 }

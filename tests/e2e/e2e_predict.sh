@@ -162,3 +162,28 @@ for wrong in "" "--text a --file b" "b c" "--format xml" "--input xml" "--worker
 done
 expect 2 stagecoach predict "$golden/masked" --pair
 says err --pair
+
+# evaluate: right labels that are the predicted ones but for one; the loss is that of predict's probabilities
+cut -f1,2 classification.tsv >labelled.tsv
+loss() { sed -nE 's/.*"loss":([0-9.]*).*/\1/p' "$1"; }
+expect 0 stagecoach evaluate "$golden/classification" --data labelled.tsv --predictions all.pred --json
+says out '"accuracy":1.0' '"macro avg"'
+cp out evaluated.json
+awk -F'\t' -v loss="$(loss out)" '{ sum -= log($3) } END { exit (sum / NR - loss) ^ 2 > 1e-10 }' classification.tsv ||
+  fail "the loss is not that of the probabilities" # six digits of each
+expect 0 stagecoach evaluate "$golden/classification" --data labelled.tsv --workers 3 --predictions three.pred --json
+[ "$(loss out)" = "$(loss evaluated.json)" ] || fail "three workers give another loss"
+cmp all.pred three.pred || fail "three workers predict something else"
+sed -i '1s/\t.*/\tother/' labelled.tsv
+expect 0 stagecoach evaluate "$golden/classification" --data labelled.tsv
+says out 'accuracy 0.8750' '8 examples' 'macro avg'
+expect 0 stagecoach evaluate "$golden/tagging" --data words.conll --predictions tags.pred
+says out '4 words'
+cmp tags.pred <(cut -f2,3 words.pred | sed '$d') || fail "evaluate tags otherwise than predict"
+printf 'good\tangry\n' >unknown.tsv
+expect 1 stagecoach evaluate "$golden/classification" --data unknown.tsv
+says err unknown.tsv:1 angry
+expect 1 stagecoach evaluate "$golden/tagging" --data words.conll --format csv
+says err csv
+expect 1 stagecoach evaluate "$golden/multi-label" --data labelled.tsv
+says err 'any number of labels'

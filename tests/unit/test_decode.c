@@ -60,6 +60,18 @@ static void test_softmax_is_the_class(void **state)
     assert_near(out[3] / out[0], exp((double)1.9f + 1.5));
 }
 
+static void test_loss(void **state)
+{
+    (void)state;
+    const float logits[] = {-1.5f, 0.25f, 2.0f, 1.9f};
+    double out[4];
+    assert_true(sc_decode_softmax(logits, 4, out));
+    for (int i = 0; i < 4; i++)
+        assert_near(sc_decode_loss(logits, 4, i), -log(out[i]));
+    assert_near(sc_decode_loss((const float[]){3e38f, 0}, 2, 0), 0);
+    assert_true(isnan(sc_decode_loss((const float[]){NAN, 0}, 2, 1)));
+}
+
 static void test_multi_label(void **state)
 {
     (void)state;
@@ -87,11 +99,8 @@ static void test_top(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_class),
-        cmocka_unit_test(test_far_logits),
-        cmocka_unit_test(test_softmax_is_the_class),
-        cmocka_unit_test(test_multi_label),
-        cmocka_unit_test(test_top),
+        cmocka_unit_test(test_class), cmocka_unit_test(test_far_logits),  cmocka_unit_test(test_softmax_is_the_class),
+        cmocka_unit_test(test_loss),  cmocka_unit_test(test_multi_label), cmocka_unit_test(test_top),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
