@@ -41,6 +41,16 @@ const sc_item_sequences *sc_feed_sequences(const sc_feed *self)
     return self->sequences;
 }
 
+const sc_dataset *sc_feed_dataset(const sc_feed *self)
+{
+    return self->dataset;
+}
+
+const sc_examples *sc_feed_examples(const sc_feed *self, sc_data_split split)
+{
+    return self->examples[split];
+}
+
 int sc_feed_n_labels(const sc_feed *self)
 {
     return self->labels ? (int)self->labels->n : 0;

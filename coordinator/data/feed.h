@@ -49,6 +49,9 @@ const sc_labels *sc_feed_labels(const sc_feed *self);            /* NULL: the ta
 const sc_item_sequences *sc_feed_sequences(const sc_feed *self); /* of a recommender; NULL: the data are others */
 int sc_feed_n_labels(const sc_feed *self);                       /* 0: the same */
 const float *sc_feed_class_weights(const sc_feed *self);         /* [n_labels], by train.class_weights; NULL: all 1 */
+/* What the examples of a split were made of, and they; NULL: the data are others, or there is no such split. */
+const sc_dataset *sc_feed_dataset(const sc_feed *self);
+const sc_examples *sc_feed_examples(const sc_feed *self, sc_data_split split);
 
 /* B and T: what no micro-batch exceeds. */
 int sc_feed_most_rows(const sc_feed *self);

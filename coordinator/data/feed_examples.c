@@ -18,8 +18,7 @@ typedef struct example_feed {
     const sc_tokenizer *tokenizer;
     sc_tokenizer *opened; /* the tokenizer, where it is not that of `items` */
     sc_dataset data;
-    sc_item_data items;                 /* for a recommender, instead of `data` */
-    sc_examples *examples[SC_N_SPLITS]; /* NULL: there is no such split */
+    sc_item_data items; /* for a recommender, instead of `data` */
     uint64_t n_tokens[SC_N_SPLITS];
     uint64_t seed, hash, steps; /* steps of an epoch */
     int batch_size, B, M;
@@ -47,7 +46,7 @@ static void destroy(sc_feed *base)
         sc_example_batches_clear(&self->epochs[i].batches);
     for (int i = 0; i < SC_N_SPLITS; i++) {
         sc_example_batches_clear(&self->rounds[i]);
-        sc_examples_destroy(&self->examples[i]);
+        sc_examples_destroy(&self->base.examples[i]);
     }
     sc_dataset_clear(&self->data);
     sc_item_data_clear(&self->items);
@@ -99,7 +98,7 @@ static sc_status find_epoch(example_feed *self, uint64_t number, const sc_exampl
         return SC_OK;
     self->epochs[at].number = NO_EPOCH;
     sc_example_batches_clear(&self->epochs[at].batches);
-    SC_TRY(sc_example_batches_epoch(self->examples[SC_SPLIT_TRAIN], self->seed, (uint32_t)number, self->batch_size,
+    SC_TRY(sc_example_batches_epoch(self->base.examples[SC_SPLIT_TRAIN], self->seed, (uint32_t)number, self->batch_size,
                                     self->M, &self->epochs[at].batches));
     self->epochs[at].number = (int64_t)number;
     return SC_OK;
@@ -170,8 +169,8 @@ static sc_status read_items(example_feed *self, const sc_config *config)
     self->data.task = SC_TASK_NEXT_TOKEN;
     for (int split = 0; split < SC_N_SPLITS; split++)
         SC_TRY(sc_examples_of_items(&self->items.sequences, parts[split], sc_config_sequence_length(config),
-                                    &self->examples[split]));
-    if (sc_examples_n(self->examples[SC_SPLIT_TRAIN]) > 0)
+                                    &self->base.examples[split]));
+    if (sc_examples_n(self->base.examples[SC_SPLIT_TRAIN]) > 0)
         return SC_OK;
     return SC_FAIL(SC_INVALID,
                    "%s: data.train: no user has an item to train on; a user's last two are for the test and for "
@@ -190,12 +189,12 @@ static sc_status make_examples(example_feed *self, const sc_config *config, sc_d
         return SC_OK;
     switch (self->data.task) {
     case SC_TASK_CLASSIFICATION:
-        return sc_examples_of_texts(&self->data.texts[split], self->tokenizer, longest, &self->examples[split]);
+        return sc_examples_of_texts(&self->data.texts[split], self->tokenizer, longest, &self->base.examples[split]);
     case SC_TASK_TAGGING:
-        return sc_examples_of_words(&self->data.words[split], self->tokenizer, longest, &self->examples[split]);
+        return sc_examples_of_words(&self->data.words[split], self->tokenizer, longest, &self->base.examples[split]);
     default:
         return sc_examples_of_documents(&self->data.documents[split], self->tokenizer, &pretraining,
-                                        &self->examples[split]);
+                                        &self->base.examples[split]);
     }
 }
 
@@ -206,13 +205,14 @@ static sc_status read_texts(example_feed *self, const sc_config *config)
     for (int split = 0; split < SC_N_SPLITS; split++)
         SC_TRY(make_examples(self, config, (sc_data_split)split));
     self->base.labels = self->data.labels.n > 0 ? &self->data.labels : NULL;
+    self->base.dataset = &self->data;
     return SC_OK;
 }
 
 /* Targets of each label among the training rows. */
 static sc_status count_labels(const example_feed *self, uint64_t *counts)
 {
-    const sc_examples *examples = self->examples[SC_SPLIT_TRAIN];
+    const sc_examples *examples = self->base.examples[SC_SPLIT_TRAIN];
     sc_micro_batch row;
     SC_TRY(sc_micro_batch_init(&row, 1, sc_examples_longest(examples)));
     for (size_t i = 0; i < sc_examples_n(examples); i++) {
@@ -246,7 +246,7 @@ static sc_status weigh_classes(example_feed *self, const sc_config *config)
 /* Of training rows that never change. */
 static sc_status hash_rows(example_feed *self)
 {
-    const sc_examples *examples = self->examples[SC_SPLIT_TRAIN];
+    const sc_examples *examples = self->base.examples[SC_SPLIT_TRAIN];
     sc_micro_batch row;
     SC_TRY(sc_micro_batch_init(&row, 1, sc_examples_longest(examples)));
     for (size_t i = 0; i < sc_examples_n(examples); i++) {
@@ -274,7 +274,7 @@ static void hash_documents(example_feed *self, const sc_config *config)
 
 static void count_tokens(example_feed *self, sc_data_split split)
 {
-    const sc_examples *examples = self->examples[split];
+    const sc_examples *examples = self->base.examples[split];
     self->n_tokens[split] = self->data.documents[split].n_ids;
     for (size_t i = 0; !is_pretraining(self) && examples && i < sc_examples_n(examples); i++)
         self->n_tokens[split] += (uint64_t)sc_examples_length(examples, 0, 0, i);
@@ -283,11 +283,11 @@ static void count_tokens(example_feed *self, sc_data_split split)
 static sc_status arrange(example_feed *self)
 {
     int longest = 1;
-    self->steps = sc_example_batches_steps(sc_examples_n(self->examples[SC_SPLIT_TRAIN]), self->batch_size);
+    self->steps = sc_example_batches_steps(sc_examples_n(self->base.examples[SC_SPLIT_TRAIN]), self->batch_size);
     for (int i = 0; i < EPOCHS; i++)
         self->epochs[i].number = NO_EPOCH;
     for (int split = 0; split < SC_N_SPLITS; split++) {
-        const sc_examples *examples = self->examples[split];
+        const sc_examples *examples = self->base.examples[split];
         if (examples && sc_examples_longest(examples) > longest)
             longest = sc_examples_longest(examples);
         if (examples && split != SC_SPLIT_TRAIN) /* what is drawn there is always that of epoch 0 */

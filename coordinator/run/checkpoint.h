@@ -20,7 +20,9 @@
 #ifndef SC_CHECKPOINT_H
 #define SC_CHECKPOINT_H
 
+#include "coordinator/data/labels.h"
 #include "coordinator/data/tokenizer.h"
+#include "coordinator/run/best.h"
 #include "proto/base/config.h"
 #include "proto/base/safetensors.h"
 #include "proto/wire/buffer.h"
@@ -39,6 +41,7 @@ typedef struct sc_manifest {
     uint64_t description_hash; /* xxh3 of config.json; the writer's to fill */
     int64_t batch_size, sequence_length;
     int optimizer; /* sc_optimizer_kind */
+    sc_best best;  /* as it was known when the save began; metric SC_METRIC_NONE: nothing is */
     char *config;  /* the resolved configuration, YAML */
     char *plan;    /* the plan of a training step, text form */
     int n_shards;
@@ -69,11 +72,12 @@ typedef enum sc_checkpoint_place {
 } sc_checkpoint_place;
 
 /* Begins a set of DIR. Copies `manifest` (save, n_shards and shards too are the writer's to fill); borrows the tokenizer
- * until it is destroyed. Starts the thread, which makes the directory and writes config.json and the tokenizer first.
+ * and the labels (NULL: none) until it is destroyed. Starts the thread, which makes the directory and writes config.json and the tokenizer first.
  * Returns owned. One thread calls a writer. Errors: SC_INVALID, SC_RESOURCE_EXHAUSTED; those of the disk are told by
  * sc_checkpoint_writer_done. */
 sc_status sc_checkpoint_writer_new(const char *dir, sc_checkpoint_place place, const sc_manifest *manifest,
-                                   int n_shards, const sc_tokenizer *tokenizer, sc_checkpoint_writer **out);
+                                   int n_shards, const sc_tokenizer *tokenizer, const sc_labels *labels,
+                                   sc_checkpoint_writer **out);
 /* A new writer for what a writer that has failed should have written: the same manifest and declarations, another
  * directory. The old one is still the caller's to destroy. */
 sc_status sc_checkpoint_writer_again(sc_checkpoint_writer *ended, sc_checkpoint_writer **out);
@@ -120,8 +124,8 @@ sc_status sc_checkpoint_newest(const char *dir, char **path, sc_manifest *out);
 /* Removes sets beyond the `keep` (at least 2) that were saved last, and leftovers, without a manifest or damaged, that are
  * older than the newest of these and were begun before the last. The order of saving counts here, not the step: after a
  * return to an older step the sets of the road not taken must not push out the new ones. The newest step is kept in any
- * case. Not while a set is being written. */
-void sc_checkpoint_prune(const char *dir, int keep);
+ * case, and so is step `pinned` (0: none is). Not while a set is being written. */
+void sc_checkpoint_prune(const char *dir, int keep, int64_t pinned);
 
 /* An open set: tensors by name, whichever shard they are in. Several threads may read at once. */
 typedef struct sc_checkpoint_reader sc_checkpoint_reader;

@@ -59,7 +59,9 @@ static const char *const manifest_keys[] = {
     "plan",
     "shards",
     "hash",
+    "best",
 };
+enum { N_NEEDED_KEYS = 16 }; /* only runs that choose the best have that */
 /* Those behind norm_epsilon are optional: all models were tied before there was a choice, and the others are BERT's. */
 static const char *const model_keys[] = {"family",       "layers",      "heads",        "hidden",     "context",
                                          "vocab",        "dropout",     "norm_epsilon", "tied",       "task",
@@ -231,6 +233,8 @@ static bool set_all(json_t *root, const sc_manifest *self)
         memcpy(&value, (const char *)self + hashes[i].offset, sizeof value);
         ok = ok && set_hash(root, hashes[i].key, value);
     }
+    if (self->best.metric != SC_METRIC_NONE)
+        ok = ok && json_object_set_new(root, "best", sc_best_to_json(&self->best)) == 0;
     ok = ok && set_shards(root, self);
     for (size_t i = 0; i < N_OF(texts); i++) {
         const char *text = *(char *const *)((const char *)self + texts[i].offset);
@@ -450,10 +454,13 @@ static sc_status check_hash(json_t *root, const char *path)
 static sc_status read_all(json_t *root, const char *path, sc_manifest *out)
 {
     SC_TRY(check_version(root, path));
-    SC_TRY(check_keys(root, path, "the manifest", manifest_keys, N_OF(manifest_keys), N_OF(manifest_keys)));
+    SC_TRY(check_keys(root, path, "the manifest", manifest_keys, N_NEEDED_KEYS, N_OF(manifest_keys)));
     SC_TRY(read_numbers(root, path, out));
     SC_TRY(read_model(json_object_get(root, "model"), path, &out->model));
     SC_TRY(read_word(root, path, "optimizer", "train.optimizer", &out->optimizer));
+    const json_t *best = json_object_get(root, "best");
+    if (best && !sc_best_from_json(best, &out->best))
+        return wrong_type(path, "best", "what an evaluation found");
     SC_TRY(read_texts(root, path, out));
     SC_TRY(read_shards(json_object_get(root, "shards"), path, out));
     SC_TRY(check_values(out, path));

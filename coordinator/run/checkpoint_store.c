@@ -404,14 +404,14 @@ static void examine(candidate *c)
 }
 
 /* `c` in the order of saving, the sound ones first; there are n of all, n_sound of these. */
-static void remove_surplus(const candidate *c, int n, int n_sound, int keep)
+static void remove_surplus(const candidate *c, int n, int n_sound, int keep, int64_t pinned)
 {
     const set *newest = c[0].set;
     for (int i = 1; i < n_sound; i++)
         if (compare_newest_first(c[i].set, newest) < 0)
             newest = c[i].set;
     for (int i = keep; i < n_sound; i++)
-        if (c[i].set != newest)
+        if (c[i].set != newest && (pinned == 0 || c[i].set->step != pinned))
             sc_checkpoint_remove(c[i].set->path);
     for (int i = n_sound; i < n; i++) /* a set that this build or this user cannot read is not ours to judge */
         if ((c[i].status == SC_DATA_LOSS || c[i].status == SC_NOT_FOUND) &&
@@ -419,7 +419,7 @@ static void remove_surplus(const candidate *c, int n, int n_sound, int keep)
             sc_checkpoint_remove(c[i].set->path); /* its name stays used: a higher step and number are there */
 }
 
-void sc_checkpoint_prune(const char *dir, int keep)
+void sc_checkpoint_prune(const char *dir, int keep, int64_t pinned)
 {
     set_list all;
     if (scan(dir, &all) != SC_OK) {
@@ -435,7 +435,7 @@ void sc_checkpoint_prune(const char *dir, int keep)
     }
     if (n_sound > 0) {
         qsort(candidates, (size_t)all.n, sizeof *candidates, compare_last_saved_first);
-        remove_surplus(candidates, all.n, n_sound, keep > 2 ? keep : 2);
+        remove_surplus(candidates, all.n, n_sound, keep > 2 ? keep : 2, pinned);
     }
     free(candidates);
     clear_sets(&all);

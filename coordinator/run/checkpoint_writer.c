@@ -38,6 +38,7 @@ struct sc_checkpoint_writer {
     sc_checkpoint_place place;
     sc_manifest manifest; /* the thread's while it runs */
     const sc_tokenizer *tokenizer;
+    const sc_labels *labels; /* NULL: none */
     int n_shards;
     shard *shards;
     pthread_t thread;
@@ -99,7 +100,7 @@ static sc_status write_companions(sc_checkpoint_writer *self)
 {
     char path[PATH_MAX];
     file_in(self, SC_CHECKPOINT_MODEL, path);
-    SC_TRY(sc_hf_config_save(&self->manifest.model, SC_F32, NULL, path));
+    SC_TRY(sc_hf_config_save(&self->manifest.model, SC_F32, self->labels, path));
     SC_TRY(sc_checksum64_of_file(path, &self->manifest.description_hash));
     file_in(self, SC_CHECKPOINT_TOKENIZER, path);
     SC_TRY(sc_tokenizer_save(self->tokenizer, path));
@@ -273,7 +274,8 @@ static sc_status start(sc_checkpoint_writer *self)
 
 /* `like`: NULL, or a writer whose declarations are taken over. */
 static sc_status make(const char *dir, sc_checkpoint_place place, const sc_manifest *manifest, int n_shards,
-                      const sc_tokenizer *tokenizer, const sc_checkpoint_writer *like, sc_checkpoint_writer **out)
+                      const sc_tokenizer *tokenizer, const sc_labels *labels, const sc_checkpoint_writer *like,
+                      sc_checkpoint_writer **out)
 {
     *out = NULL;
     sc_checkpoint_writer *self = calloc(1, sizeof *self);
@@ -283,6 +285,7 @@ static sc_status make(const char *dir, sc_checkpoint_place place, const sc_manif
     self->place = place;
     self->n_shards = n_shards;
     self->tokenizer = tokenizer;
+    self->labels = labels;
     self->dir = strdup(dir);
     sc_status status = self->dir ? SC_OK : out_of_memory(dir);
     if (status != SC_OK)
@@ -300,17 +303,19 @@ failed:
 }
 
 sc_status sc_checkpoint_writer_new(const char *dir, sc_checkpoint_place place, const sc_manifest *manifest,
-                                   int n_shards, const sc_tokenizer *tokenizer, sc_checkpoint_writer **out)
+                                   int n_shards, const sc_tokenizer *tokenizer, const sc_labels *labels,
+                                   sc_checkpoint_writer **out)
 {
     *out = NULL;
     if (n_shards < 1 || n_shards > SC_MAX_STAGES)
         return SC_FAIL(SC_INVALID, "a checkpoint of %d shards; from 1 to %d are allowed", n_shards, SC_MAX_STAGES);
-    return make(dir, place, manifest, n_shards, tokenizer, NULL, out);
+    return make(dir, place, manifest, n_shards, tokenizer, labels, NULL, out);
 }
 
 sc_status sc_checkpoint_writer_again(sc_checkpoint_writer *ended, sc_checkpoint_writer **out)
 {
-    return make(ended->dir, ended->place, &ended->manifest, ended->n_shards, ended->tokenizer, ended, out);
+    return make(ended->dir, ended->place, &ended->manifest, ended->n_shards, ended->tokenizer, ended->labels, ended,
+                out);
 }
 
 static sc_status check_shard(const sc_checkpoint_writer *self, int index)

@@ -339,12 +339,31 @@ sc_status sc_event_log_step(sc_event_log *self, const sc_event_step *step)
     return event_write(self, &e);
 }
 
-sc_status sc_event_log_eval(sc_event_log *self, int64_t step, double loss)
+static sc_status write_scores(sc_event_log *self, const char *name, int64_t step, const sc_score_list *scores)
 {
-    event e = event_new("eval");
+    event e = event_new(name);
     add(&e, "step", json_integer(step));
-    add(&e, "loss", number32(loss));
-    add(&e, "perplexity", number32(exp(loss)));
+    for (int i = 0; i < scores->n; i++)
+        add(&e, scores->items[i].name, number32(scores->items[i].value));
+    return event_write(self, &e);
+}
+
+sc_status sc_event_log_eval(sc_event_log *self, int64_t step, const sc_score_list *scores)
+{
+    return write_scores(self, "eval", step, scores);
+}
+
+sc_status sc_event_log_test(sc_event_log *self, int64_t step, const sc_score_list *scores)
+{
+    return write_scores(self, "test", step, scores);
+}
+
+sc_status sc_event_log_best(sc_event_log *self, int64_t step, const char *metric, double value)
+{
+    event e = event_new("best");
+    add(&e, "step", json_integer(step));
+    add(&e, "metric", json_string(metric));
+    add(&e, "value", number32(value));
     return event_write(self, &e);
 }
 

@@ -9,7 +9,9 @@
  *   worker_drain   worker (null: a spare), name, reason
  *   step           step, loss, grad_norm, lr, tokens, step_seconds, tokens_per_second,
  *                  stages: [{stage, forward_seconds, backward_seconds, wait_seconds, peak_resident_bytes}, ...]
- *   eval           step, loss, perplexity
+ *   eval           step, loss, and the other scores of the validation: perplexity; accuracy, macro_f1, entity_f1 (scorer.h)
+ *   best           step, metric, value (the checkpoint of that step is complete, and stays)
+ *   test           step (of the weights), loss, and the other scores of the test
  *   checkpoint     step, status, message, path, bytes, seconds
  *   recovery       cause ("loss", "drain", "growth"), level ("replay", "memory", "disk", "start"), step (behind which
  *                  training goes on), steps_lost (run again by all), steps_replayed (by the lost stages alone), workers,
@@ -18,7 +20,7 @@
  *                  workers together: stale (of another generation), duplicate, resent (a connection had lost them),
  *                  replayed (to a lost stage, from logs), rejected
  *   events_lost    count: events before this line that could not be written, as on a full disk
- * Steps count from 1; tokens are those of the one step. loss, grad_norm and lr are rounded to float32 and written with
+ * Steps count from 1; tokens are those of the one step. Scores, loss, grad_norm and lr are rounded to float32 and written with
  * nine digits, so that they read back to the same bits; the other numbers have nine digits too. A number that is not
  * finite, which JSON cannot hold, is null.
  *
@@ -31,6 +33,7 @@
 #ifndef SC_EVENT_LOG_H
 #define SC_EVENT_LOG_H
 
+#include "coordinator/run/score_list.h"
 #include "proto/base/config.h"
 
 typedef struct sc_event_log sc_event_log;
@@ -76,7 +79,10 @@ sc_status sc_event_log_worker_lost(sc_event_log *self, int worker, const char *n
                                    double detect_seconds, uint64_t generation);
 sc_status sc_event_log_worker_drain(sc_event_log *self, int worker, const char *name, const char *reason);
 sc_status sc_event_log_step(sc_event_log *self, const sc_event_step *step);
-sc_status sc_event_log_eval(sc_event_log *self, int64_t step, double loss);
+/* Of the validation, or of the test at the end. */
+sc_status sc_event_log_eval(sc_event_log *self, int64_t step, const sc_score_list *scores);
+sc_status sc_event_log_test(sc_event_log *self, int64_t step, const sc_score_list *scores);
+sc_status sc_event_log_best(sc_event_log *self, int64_t step, const char *metric, double value);
 typedef struct sc_event_checkpoint {
     int64_t step;
     sc_status status;

@@ -1,7 +1,6 @@
 #include "coordinator/run/progress_text.h"
 
 #include <inttypes.h>
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,9 +152,16 @@ void sc_progress_note(sc_progress *self, const char *format, ...)
     }
 }
 
-void sc_progress_eval(sc_progress *self, int64_t step, double loss)
+void sc_progress_eval(sc_progress *self, int64_t step, const char *what, const sc_score_list *scores)
 {
-    sc_progress_note(self, "step %" PRId64 " validation loss %.4f perplexity %.4g", step, loss, exp(loss));
+    char text[512] = "";
+    for (int i = 0, used = 0; i < scores->n && used < (int)sizeof text; i++) {
+        const struct sc_named_score *score = &scores->items[i];
+        const bool any_size = strcmp(score->name, "perplexity") == 0;
+        used += snprintf(text + used, sizeof text - (size_t)used, any_size ? " %s %.4g" : " %s %.4f", score->name,
+                         score->value);
+    }
+    sc_progress_note(self, "step %" PRId64 " %s%s", step, what, text);
 }
 
 void sc_progress_suspend(sc_progress *self)

@@ -15,6 +15,7 @@
 #ifndef SC_PROGRESS_H
 #define SC_PROGRESS_H
 
+#include "coordinator/run/score_list.h"
 #include "proto/base/clock.h"
 #include "proto/base/legend.h"
 #include "proto/base/status.h"
@@ -54,8 +55,8 @@ void sc_progress_set_stages(sc_progress *self, int n_stages);
 void sc_progress_step_done(sc_progress *self, const sc_progress_step *step);
 /* What a stage is doing, as its worker reports it: an action ("2F0", "1RECV_B3", "0STEP") or "idle". */
 void sc_progress_doing(sc_progress *self, int stage, const char *action);
-/* Validation: a line of its own, always. */
-void sc_progress_eval(sc_progress *self, int64_t step, double loss);
+/* The scores of `what` ("validation", "test"): a line of its own, always. */
+void sc_progress_eval(sc_progress *self, int64_t step, const char *what, const sc_score_list *scores);
 /* A line of its own above the progress line; `format` without newline. */
 void sc_progress_note(sc_progress *self, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -24,7 +24,9 @@
 #include "coordinator/data/tokenizer.h"
 #include "proto/base/config.h"
 
-#define SC_RUN_DIR_URL "status.url"
+#define SC_RUN_DIR_URL              "status.url"
+#define SC_RUN_DIR_TEST_PREDICTIONS "test.pred"
+#define SC_RUN_DIR_TEST_REPORT      "test.json"
 
 typedef struct sc_run_dir sc_run_dir;
 

@@ -49,6 +49,7 @@ typedef enum phase { IDLE, SNAPSHOT, STREAM, WRITE } phase;
 
 struct sc_saver {
     sc_saver_options options;
+    int64_t pinned; /* a step whose sets stay; 0: none */
     phase phase;
     int S;
     int n_snapshots; /* workers that have made theirs */
@@ -133,6 +134,11 @@ void sc_saver_abort(sc_saver *self)
     clear(self);
 }
 
+void sc_saver_pin(sc_saver *self, int64_t step)
+{
+    self->pinned = step;
+}
+
 bool sc_saver_is_busy(const sc_saver *self)
 {
     return self->phase != IDLE;
@@ -159,7 +165,7 @@ static void report(sc_saver *self, sc_status status)
     self->last_failure = status;
     clear(self);
     if (status == SC_OK)
-        sc_checkpoint_prune(self->options.dir, self->options.keep);
+        sc_checkpoint_prune(self->options.dir, self->options.keep, self->pinned);
     self->options.on_saved(self->options.context, &saved);
 }
 
@@ -234,7 +240,7 @@ static sc_status prepare(sc_saver *self, const sc_assignment *a, const sc_manife
     int n_moments = manifest->optimizer == SC_ADAMW ? 2 : 1;
     SC_TRY(sc_checkpoint_writer_new(self->options.dir,
                                     self->options.shared ? SC_CHECKPOINT_SHARED : SC_CHECKPOINT_IN_RUN, manifest,
-                                    self->S, self->options.tokenizer, &self->writer));
+                                    self->S, self->options.tokenizer, self->options.labels, &self->writer));
     bool *taken = calloc((size_t)sc_model_n_params(&a->model), sizeof *taken);
     sc_status status = taken ? SC_OK : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a checkpoint");
     for (int rank = 0; status == SC_OK && rank < self->S; rank++)

@@ -33,9 +33,10 @@ typedef struct sc_saver_options {
     sc_cluster *cluster; /* borrowed, as are the following */
     const char *dir;     /* the run directory */
     const sc_tokenizer *tokenizer;
-    const char *shared; /* checkpoint.dir as an absolute path; NULL: the run directory has the checkpoints */
-    const char *token;  /* with `shared`: what the file by which the directory is known holds */
-    int keep;           /* complete sets that stay */
+    const sc_labels *labels; /* NULL: none */
+    const char *shared;      /* checkpoint.dir as an absolute path; NULL: the run directory has the checkpoints */
+    const char *token;       /* with `shared`: what the file by which the directory is known holds */
+    int keep;                /* complete sets that stay */
     void *context;
     void (*on_saved)(void *context, const sc_saved *saved);
 } sc_saver_options;
@@ -55,6 +56,8 @@ sc_status sc_saver_begin(sc_saver *self, const sc_assignment *assignment, const 
                          double spread_seconds);
 /* One rank's snapshot of this step is made; nothing if no save waits for it. */
 void sc_saver_snapshotted(sc_saver *self, uint64_t step);
+/* The sets of this step stay, whatever `keep` is; 0: none does. */
+void sc_saver_pin(sc_saver *self, int64_t step);
 /* The step that is being saved, whose snapshots must be kept; 0: none. */
 uint64_t sc_saver_step(const sc_saver *self);
 /* A turn: asks for pieces, looks after the thread. Call it often. Errors: those of the cluster. */

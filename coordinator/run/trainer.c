@@ -4,7 +4,6 @@
 #include "coordinator/schedule/partition.h"
 #include "coordinator/schedule/schedule.h"
 #include "proto/base/log.h"
-#include "proto/base/safetensors.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -155,6 +154,10 @@ static sc_status prepare(sc_trainer *t)
     SC_TRY(sc_run_dir_open(t->config, t->options->run_dir_mode, &t->dir, &moved_to));
     SC_TRY(sc_trainer_find_checkpoint(t));
     t->committed = t->saved;
+    t->choice = (sc_best){.metric = t->config->train.best_metric};
+    if (t->checkpoint && t->manifest.best.metric == t->choice.metric)
+        t->choice = t->manifest.best;
+    SC_TRY(sc_trainer_open_scorers(t));
     SC_TRY(open_lineage(t));
     if (t->config->model.init && !t->checkpoint) { /* before anybody waits for workers: what it lacks is told at once */
         SC_TRY(sc_hf_weights_open(t->config->model.init, &t->model, &t->init));
@@ -237,35 +240,25 @@ static sc_status open_cluster(sc_trainer *t)
         .cluster = t->cluster,
         .dir = sc_run_dir_root(t->dir),
         .tokenizer = sc_feed_tokenizer(t->feed),
+        .labels = sc_feed_labels(t->feed),
         .shared = sc_run_dir_shared(t->dir),
         .token = sc_run_dir_token(t->dir),
         .keep = (int)t->config->checkpoint.keep,
         .context = t,
         .on_saved = on_saved,
     };
-    return sc_saver_new(&saver, &t->saver);
+    SC_TRY(sc_saver_new(&saver, &t->saver));
+    sc_saver_pin(t->saver, t->choice.step);
+    return SC_OK;
 }
 
 /* --- the run --------------------------------------------------------------------------------------------------------- */
-
-/* Whether the weights of the last step lie in final/ already. */
-static bool is_complete(sc_trainer *t)
-{
-    sc_safetensors *file = NULL;
-    if (t->committed < t->steps ||
-        sc_safetensors_open(sc_run_dir_path(t->dir, "final/model.safetensors"), &file) != SC_OK)
-        return false;
-    const char *step = sc_safetensors_metadata(file, "step");
-    bool complete = step && strtoll(step, NULL, 10) == t->committed;
-    sc_safetensors_close(&file);
-    return complete;
-}
 
 static sc_status run(sc_trainer *t)
 {
     SC_TRY(prepare(t));
     const char *final = sc_run_dir_path(t->dir, "final");
-    if (is_complete(t)) {
+    if (sc_trainer_is_complete(t)) {
         sc_progress_note(t->progress,
                          "all %" PRId64 " steps are done already; the weights are in %s; a larger %s goes on, --fresh "
                          "--force begins anew",
@@ -287,11 +280,14 @@ static sc_status run(sc_trainer *t)
                          t->saved);
         return SC_OK;
     }
-    if (t->committed < t->steps)
+    if (t->committed < t->steps && !sc_trainer_is_over(t))
         sc_progress_note(t->progress, "stopped after step %" PRId64 " of %" PRId64, t->committed, t->steps);
     char duration[32];
     sc_progress_duration(sc_clock_seconds_since(&t->clock, t->start_ns), duration, sizeof duration);
-    sc_progress_note(t->progress, "%" PRId64 " steps in %s; the weights are in %s", t->committed, duration, final);
+    char best[64] = "the weights";
+    if (t->final_step != t->committed)
+        snprintf(best, sizeof best, "the weights of step %" PRId64 ", the best,", t->final_step);
+    sc_progress_note(t->progress, "%" PRId64 " steps in %s; %s are in %s", t->committed, duration, best, final);
     return SC_OK;
 }
 
@@ -325,6 +321,8 @@ static void clear(sc_trainer *t, sc_status status)
     sc_hf_weights_close(&t->init);
     sc_manifest_clear(&t->manifest);
     free(t->checkpoint);
+    for (int i = 0; i < SC_N_SPLITS; i++)
+        sc_scorer_destroy(&t->scorers[i]);
     sc_feed_destroy(&t->feed);
     if (status != SC_OK)
         (void)SC_FAIL(status, "%s", message); /* what came in between may have left its own */

@@ -1,6 +1,7 @@
 /* What the files of the trainer share: trainer.c (the run from its data to its weights), trainer_recovery.c (the orders of the
- * run's state, carried out: workers gathered, assigned, brought to a step), trainer_steps.c (steps, evaluations, snapshots and
- * checkpoints between them), trainer_report.c (what a person and events.jsonl are told of the workers), trainer_status.c
+ * run's state, carried out: workers gathered, assigned, brought to a step), trainer_steps.c (steps, the rounds of evaluations,
+ * snapshots and checkpoints between them), trainer_eval.c (what an evaluation says, and what is the best), trainer_finish.c (the
+ * test, and what a run leaves), trainer_report.c (what a person and events.jsonl are told of the workers), trainer_status.c
  * (what the status server shows, and operators ask for). */
 #ifndef SC_TRAINER_INTERNAL_H
 #define SC_TRAINER_INTERNAL_H
@@ -14,6 +15,8 @@
 #include "coordinator/run/run_state.h"
 #include "coordinator/run/saver.h"
 #include "coordinator/run/trainer.h"
+#include "coordinator/run/scorer.h"
+#include "coordinator/run/step_sequence.h"
 #include "coordinator/run/verdict.h"
 #include "coordinator/run/weights.h"
 #include "coordinator/status/http_server.h"
@@ -83,8 +86,9 @@ typedef struct sc_trainer {
     int64_t saved;          /* the last step whose checkpoint is complete */
     uint64_t next_sequence; /* of the items: never one that was used */
     sc_trainer_decision decision;
-    double eval_sums[SC_MAX_LOSSES]; /* of the evaluation in progress: losses of its rounds, */
-    sc_loss_counts eval_counts;      /* and what they are of */
+    sc_scorer *scorers[SC_N_SPLITS]; /* NULL: there is no such split */
+    sc_best choice;                  /* by train.best_metric */
+    int64_t final_step;              /* of the weights in final/ */
     bool finished;                   /* all steps are done, or the run was stopped in order; the weights are kept */
     bool stopped_waiting;            /* a stop was asked for while workers were missing */
     int64_t attempts, best;          /* recoveries in a row without a step beyond `best` */
@@ -144,8 +148,29 @@ void sc_trainer_loaded(sc_trainer *self);
 sc_status sc_trainer_save_last(sc_trainer *self, bool in_any_case);
 /* Tells all ranks to make a snapshot of the decided step. */
 sc_status sc_trainer_snapshot(sc_trainer *self, bool as_point);
-/* Micro-batches of a training step, under this sequence, to the stages that want them. */
-sc_status sc_trainer_send_step(sc_trainer *self, int64_t step, uint64_t sequence, const bool wanted[SC_MAX_STAGES]);
+/* Begins a checkpoint of the state after `step`, whose snapshot comes next. *begun: whether it has, or another is being written
+ * still. */
+sc_status sc_trainer_begin_save(sc_trainer *self, int64_t step, double spread_seconds, bool *begun);
+/* Micro-batches of an item, under this sequence, to the stages that want them; NULL: to all. */
+sc_status sc_trainer_send(sc_trainer *self, uint64_t sequence, sc_feed_item item, const bool *wanted);
+/* Tells all to run it. step: the optimizer's, or the one after which an evaluation comes. */
+sc_status sc_trainer_start(sc_trainer *self, uint64_t sequence, sc_feed_item item, int64_t step);
+
+/* ---- trainer_eval.c ---- */
+
+/* Errors: SC_INVALID for a score that the labels do not have. */
+sc_status sc_trainer_open_scorers(sc_trainer *self);
+/* Waits for a round of the validation; after the last one tells the scores, and keeps the state if it is the best. */
+sc_status sc_trainer_take_round(sc_trainer *self, const sc_step_item *item);
+/* Whether train.patience has ended the run. */
+bool sc_trainer_is_over(const sc_trainer *self);
+
+/* ---- trainer_finish.c ---- */
+
+/* Whether all that a run leaves is there already. */
+bool sc_trainer_is_complete(sc_trainer *self);
+/* Of a run that has ended: the best weights, the test. Of any: the weights go to final/. */
+sc_status sc_trainer_finish(sc_trainer *self);
 
 /* ---- trainer_status.c ---- */
 

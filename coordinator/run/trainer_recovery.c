@@ -194,7 +194,8 @@ static sc_status replay(sc_trainer *t, const sc_rank_order *orders, uint64_t poi
     for (int i = 0; i < n; i++) {
         if (record[i].step <= point)
             continue;
-        SC_TRY(sc_trainer_send_step(t, (int64_t)record[i].step, record[i].sequence, wanted));
+        const sc_feed_item item = {.split = SC_SPLIT_TRAIN, .index = record[i].step - 1};
+        SC_TRY(sc_trainer_send(t, record[i].sequence, item, wanted));
         for (int rank = 0; rank < t->S; rank++)
             if (orders[rank] == SC_RANK_REPLAYS)
                 SC_TRY(sc_cluster_replay(t->cluster, rank, SC_PLAN_OF_STEPS, &record[i]));
@@ -282,8 +283,7 @@ static sc_status train(sc_trainer *t)
     SC_TRY(sc_trainer_train(t, &done));
     if (!done)
         return SC_OK;
-    SC_TRY(sc_weights_save(t->cluster, &t->model, sc_feed_tokenizer(t->feed), sc_feed_labels(t->feed), t->committed,
-                           sc_run_dir_path(t->dir, "final")));
+    SC_TRY(sc_trainer_finish(t));
     t->finished = true;
     return SC_OK;
 }

@@ -1,10 +1,7 @@
 /* Steps, evaluations, and the checkpoints that are begun between them. */
 #include "coordinator/run/lr_schedule.h"
-#include "coordinator/run/step_sequence.h"
 #include "coordinator/run/trainer_internal.h"
 #include "proto/base/log.h"
-
-#include <string.h>
 
 #define SC_LOG_SUBSYSTEM "trainer"
 
@@ -17,8 +14,14 @@ static sc_feed_item data_of(const sc_step_item *item)
     return (sc_feed_item){.split = SC_SPLIT_TRAIN, .index = (uint64_t)item->step - 1};
 }
 
+static bool wants_logits(const sc_trainer *t, sc_feed_item item)
+{
+    return item.split != SC_SPLIT_TRAIN && sc_scorer_wants_logits(t->scorers[item.split]);
+}
+
 /* One micro-batch's part for one stage. */
-static sc_status send_microbatch(sc_trainer *t, uint64_t sequence, int m, int stage, const sc_micro_batch *data)
+static sc_status send_microbatch(sc_trainer *t, uint64_t sequence, int m, int stage, const sc_micro_batch *data,
+                                 bool has_targets)
 {
     if (stage == 0)
         SC_TRY(sc_cluster_send_tokens(t->cluster, sequence, m, data->tokens, data->B, data->T));
@@ -26,63 +29,49 @@ static sc_status send_microbatch(sc_trainer *t, uint64_t sequence, int m, int st
         SC_TRY(sc_cluster_send_lengths(t->cluster, sequence, m, stage, data->lengths, data->B));
     if (sc_model_takes_segments(&t->model) && stage == 0)
         SC_TRY(sc_cluster_send_segments(t->cluster, sequence, m, data->segments, data->B, data->T));
-    if (stage == t->S - 1)
+    if (stage == t->S - 1 && has_targets)
         SC_TRY(sc_cluster_send_targets(t->cluster, sequence, m, data->targets, data->B, data->T));
-    if (stage == t->S - 1 && sc_model_predicts_next(&t->model))
+    if (stage == t->S - 1 && has_targets && sc_model_predicts_next(&t->model))
         SC_TRY(sc_cluster_send_next(t->cluster, sequence, m, data->next, data->B));
     return SC_OK;
 }
 
-/* Micro-batches of one item, to all stages that want them; NULL: to all. */
-static sc_status send_item(sc_trainer *t, const sc_step_item *item, const bool *wanted)
+sc_status sc_trainer_send(sc_trainer *t, uint64_t sequence, sc_feed_item item, const bool *wanted)
 {
-    const sc_feed_item of = data_of(item);
-    for (int m = 0; m < sc_feed_n_microbatches(t->feed, of); m++) {
+    const bool has_targets = !wants_logits(t, item);
+    for (int m = 0; m < sc_feed_n_microbatches(t->feed, item); m++) {
         const sc_micro_batch *data;
-        SC_TRY(sc_feed_get(t->feed, of, m, &data));
+        SC_TRY(sc_feed_get(t->feed, item, m, &data));
         for (int stage = 0; stage < t->S; stage++)
             if (!wanted || wanted[stage])
-                SC_TRY(send_microbatch(t, item->sequence, m, stage, data));
+                SC_TRY(send_microbatch(t, sequence, m, stage, data, has_targets));
     }
     return SC_OK;
 }
 
 static sc_status send_data(sc_trainer *t, const sc_step_item *item)
 {
-    return send_item(t, item, NULL);
+    return sc_trainer_send(t, item->sequence, data_of(item), NULL);
 }
 
-sc_status sc_trainer_send_step(sc_trainer *t, int64_t step, uint64_t sequence, const bool wanted[SC_MAX_STAGES])
+sc_status sc_trainer_start(sc_trainer *t, uint64_t sequence, sc_feed_item item, int64_t step)
 {
-    const sc_step_item item = {.sequence = sequence, .step = step};
-    return send_item(t, &item, wanted);
-}
-
-/* What the sums of an item's losses are of. */
-static sc_loss_counts counts_of(const sc_trainer *t, const sc_step_item *item, const sc_feed_size *size)
-{
-    return (sc_loss_counts){
-        .n_microbatches = sc_feed_n_microbatches(t->feed, data_of(item)),
-        .n_losses = sc_model_n_losses(&t->model),
-        .n = {size->n_targets, size->n_sequences},
-        .weight = item->eval ? 0 : size->target_weight, /* an evaluation's loss is that of the data as they are */
-    };
+    sc_feed_size size;
+    SC_TRY(sc_feed_measure(t->feed, item, &size));
+    t->next_sequence = sequence + 3; /* behind this one, and those whose micro-batches are on their way */
+    const int plan = item.split == SC_SPLIT_TRAIN
+                         ? SC_PLAN_OF_STEPS
+                         : sc_trainer_plan_of_evaluation(t, sc_feed_n_microbatches(t->feed, item));
+    if (sc_model_predicts_next(&t->model))
+        return sc_cluster_run_pretraining(t->cluster, sequence, plan, (uint64_t)step, size.n_targets, size.n_sequences);
+    if (item.split == SC_SPLIT_TRAIN && size.target_weight > 0)
+        return sc_cluster_run_weighted(t->cluster, sequence, plan, (uint64_t)step, size.n_targets, size.target_weight);
+    return sc_cluster_run(t->cluster, sequence, plan, (uint64_t)step, size.n_targets, wants_logits(t, item));
 }
 
 static sc_status start_item(sc_trainer *t, const sc_step_item *item)
 {
-    sc_feed_size size;
-    SC_TRY(sc_feed_measure(t->feed, data_of(item), &size));
-    t->next_sequence = item->sequence + 3; /* behind this one, and those whose micro-batches are on their way */
-    const int plan = item->eval ? sc_trainer_plan_of_evaluation(t, sc_feed_n_microbatches(t->feed, data_of(item)))
-                                : SC_PLAN_OF_STEPS;
-    if (sc_model_predicts_next(&t->model))
-        return sc_cluster_run_pretraining(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets,
-                                          size.n_sequences);
-    if (!item->eval && size.target_weight > 0)
-        return sc_cluster_run_weighted(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets,
-                                       size.target_weight);
-    return sc_cluster_run(t->cluster, item->sequence, plan, (uint64_t)item->step, size.n_targets, false);
+    return sc_trainer_start(t, item->sequence, data_of(item), item->step);
 }
 
 /* What is said of the step that was decided last, when it is applied everywhere. */
@@ -195,12 +184,12 @@ sc_status sc_trainer_snapshot(sc_trainer *t, bool as_point)
     return sc_cluster_snapshot(t->cluster, s->step, s->keep_steps, s->n_keep_steps, s->log_from, on_snapshot, t);
 }
 
-/* Begins a checkpoint of the state after `step`, whose snapshot comes next. Whether it has begun. */
-static sc_status begin_save(sc_trainer *t, int64_t step, double spread_seconds, bool *begun)
+sc_status sc_trainer_begin_save(sc_trainer *t, int64_t step, double spread_seconds, bool *begun)
 {
     sc_manifest manifest;
     bool was_busy = sc_saver_is_busy(t->saver);
     SC_TRY(sc_resume_describe(&t->identity, t->plans[SC_PLAN_OF_STEPS], step, &manifest));
+    manifest.best = t->choice;
     sc_status status = sc_saver_begin(t->saver, &t->assignment, &manifest, spread_seconds);
     sc_manifest_clear(&manifest);
     *begun = !was_busy && sc_saver_is_busy(t->saver);
@@ -218,7 +207,7 @@ static sc_status keep_state(sc_trainer *t, int64_t step)
 {
     bool point = sc_run_state_point_due(t->state, (uint64_t)step), saving = false;
     if (is_multiple(step, t->config->checkpoint.every) || t->wants_save)
-        SC_TRY(begin_save(t, step, spread_of_saves(t), &saving));
+        SC_TRY(sc_trainer_begin_save(t, step, spread_of_saves(t), &saving));
     t->wants_save = t->wants_save && !saving; /* one that was being written is of an older step */
     if (!point && !saving)
         return SC_OK;
@@ -246,7 +235,10 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
     sc_feed_size size;
     SC_TRY(sc_cluster_wait(t->cluster, item->sequence, &result));
     SC_TRY(sc_feed_measure(t->feed, data_of(item), &size));
-    const sc_loss_counts counts = counts_of(t, item, &size);
+    const sc_loss_counts counts = {.n_microbatches = sc_feed_n_microbatches(t->feed, data_of(item)),
+                                   .n_losses = sc_model_n_losses(&t->model),
+                                   .n = {size.n_targets, size.n_sequences},
+                                   .weight = size.target_weight};
     SC_TRY(sc_verdict_make(result, &counts, sc_model_n_params(&t->model), t->config->train.clip_norm, &verdict));
     take_times(t, result);
     double lr = sc_lr_at(t->config, t->steps, item->step);
@@ -272,43 +264,21 @@ static sc_status finish_step(sc_trainer *t, const sc_step_item *item, const sc_s
     return SC_OK;
 }
 
-static sc_status finish_eval_run(sc_trainer *t, const sc_step_item *item)
-{
-    const sc_step_result *result;
-    double sums[SC_MAX_LOSSES];
-    sc_feed_size size;
-    SC_TRY(sc_cluster_wait(t->cluster, item->sequence, &result));
-    SC_TRY(sc_feed_measure(t->feed, data_of(item), &size));
-    const sc_loss_counts counts = counts_of(t, item, &size);
-    SC_TRY(sc_verdict_sums(result, &counts, sums));
-    if (item->run == 0) {
-        memset(t->eval_sums, 0, sizeof t->eval_sums);
-        t->eval_counts = (sc_loss_counts){.n_losses = counts.n_losses};
-    }
-    for (int i = 0; i < counts.n_losses; i++) {
-        t->eval_sums[i] += sums[i];
-        t->eval_counts.n[i] += counts.n[i];
-    }
-    if ((uint64_t)item->run + 1 == sc_feed_n_items(t->feed, SC_SPLIT_VALIDATION)) {
-        const double loss = sc_verdict_loss(t->eval_sums, &t->eval_counts);
-        sc_trainer_check_event(sc_event_log_eval(t->events, item->step, loss));
-        sc_progress_eval(t->progress, item->step, loss);
-        t->evaluated = item->step;
-        t->commit_ns = sc_clock_ns(&t->clock); /* an evaluation's time is not the next step's */
-    }
-    return SC_OK;
-}
-
 sc_status sc_trainer_save_last(sc_trainer *t, bool in_any_case)
 {
     bool begun = false;
     SC_TRY(sc_saver_wait(t->saver));
     if ((!t->config->checkpoint.at_end && !in_any_case) || t->saved == t->committed)
         return SC_OK;
-    SC_TRY(begin_save(t, t->committed, 0, &begun));
+    SC_TRY(sc_trainer_begin_save(t, t->committed, 0, &begun));
     if (begun)
         SC_TRY(sc_trainer_snapshot(t, false));
     return sc_saver_wait(t->saver);
+}
+
+static bool is_of_same(const sc_step_item *next, const sc_step_item *evaluation)
+{
+    return next->eval && next->step == evaluation->step;
 }
 
 sc_status sc_trainer_train(sc_trainer *t, bool *done)
@@ -326,7 +296,7 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
     bool have_next;
     *done = true;
     SC_TRY(sc_trainer_hold(t));
-    if (sc_cluster_stop_requested(t->cluster) || !sc_step_sequence_first(&sequence, &item))
+    if (sc_cluster_stop_requested(t->cluster) || sc_trainer_is_over(t) || !sc_step_sequence_first(&sequence, &item))
         return sc_trainer_save_last(t, false);
     t->commit_ns = sc_clock_ns(&t->clock);
     SC_TRY(send_data(t, &item));
@@ -341,9 +311,13 @@ sc_status sc_trainer_train(sc_trainer *t, bool *done)
         bool stop = sc_cluster_stop_requested(t->cluster), may_grow = false, change = false;
         const bool hold = t->pauses && !item.eval && have_next && !stop;
         if (item.eval) {
-            if (have_next && !stop)
-                SC_TRY(start_item(t, &next)); /* forward-only: nothing to wait for */
-            SC_TRY(finish_eval_run(t, &item));
+            const bool decides = t->config->train.best_metric != SC_METRIC_NONE && !is_of_same(&next, &item);
+            if (have_next && !stop && !decides)
+                SC_TRY(start_item(t, &next)); /* forward-only: nothing to wait for, unless the state is to be kept */
+            SC_TRY(sc_trainer_take_round(t, &item));
+            stop = stop || sc_trainer_is_over(t);
+            if (have_next && !stop && decides)
+                SC_TRY(start_item(t, &next));
         } else {
             change = have_next && !stop && workers_change(t, item.step, &may_grow);
             SC_TRY(finish_step(t, &item, have_next && !stop && !change ? &next : NULL, hold));

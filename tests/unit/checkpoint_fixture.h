@@ -67,7 +67,7 @@ static inline sc_status checkpoint_begin(const char *dir, int64_t step, const sc
                                          sc_checkpoint_writer **out)
 {
     const sc_manifest manifest = checkpoint_manifest(step);
-    SC_TRY(sc_checkpoint_writer_new(dir, SC_CHECKPOINT_IN_RUN, &manifest, CHECKPOINT_SHARDS, tokenizer, out));
+    SC_TRY(sc_checkpoint_writer_new(dir, SC_CHECKPOINT_IN_RUN, &manifest, CHECKPOINT_SHARDS, tokenizer, NULL, out));
     sc_status status = SC_OK;
     for (int s = 0; status == SC_OK && s < CHECKPOINT_SHARDS; s++)
         for (int t = 0; status == SC_OK && t < CHECKPOINT_TENSORS; t++)

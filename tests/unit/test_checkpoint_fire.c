@@ -95,7 +95,7 @@ static void fail_each_call(void **state, disk_fault fault, int error)
         /* the disk is well again */
         assert_int_equal(checkpoint_save(scratch_path, 3, tokenizer, &second), SC_OK);
         assert_true(!first || strcmp(first, second) != 0);
-        sc_checkpoint_prune(scratch_path, 2);
+        sc_checkpoint_prune(scratch_path, 2, 0);
         assert_int_equal(check_all("a save after it", n), 3);
         free(first);
         free(second);
@@ -125,7 +125,7 @@ static int victim(char **argv)
     disk_plan(strcmp(argv[2], "kill") == 0 ? DISK_KILL : DISK_POWER_CUT, n, 0);
     sc_status status = checkpoint_save(argv[1], 3, tokenizer, NULL);
     if (status == SC_OK && write(STDOUT_FILENO, "", 1) == 1)
-        sc_checkpoint_prune(argv[1], 2);
+        sc_checkpoint_prune(argv[1], 2, 0);
     sc_tokenizer_destroy(&tokenizer);
     return status == SC_OK ? 0 : 1;
 }
@@ -168,7 +168,7 @@ static void die_at_each_call(void **state, const char *how)
         if (newest != 3 && (newest != 2 || told))
             fail_msg("%s at call %d: step 3 was %ssaved, the newest is %ld", how, n, told ? "" : "not ", (long)newest);
         save(4);
-        sc_checkpoint_prune(scratch_path, 2);
+        sc_checkpoint_prune(scratch_path, 2, 0);
         assert_int_equal(check_all("a save after it", n), 4);
     }
     print_message("%s: %d calls\n", how, n - 2);

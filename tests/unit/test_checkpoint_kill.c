@@ -32,7 +32,7 @@ static int save_for_ever(const char *dir)
         free(path);
     }
     while (checkpoint_save(dir, ++step, tokenizer, NULL) == SC_OK && write(STDOUT_FILENO, "", 1) == 1)
-        sc_checkpoint_prune(dir, KEEP);
+        sc_checkpoint_prune(dir, KEEP, 0);
     fprintf(stderr, "step %ld: %s\n", (long)step, sc_status_message());
     return 1;
 }

@@ -117,6 +117,30 @@ static void assert_change_refused(const char *key, json_t *value, sc_status expe
     free(text);
 }
 
+static void what_is_best_reads_back_to_the_bit(void **state)
+{
+    (void)state;
+    sc_manifest m = full_manifest(), out;
+    m.best = (sc_best){.metric = SC_METRIC_ENTITY_F1, .evaluated = 90, .step = 60, .value = 1.0 / 3, .n_worse = 3};
+    char *text;
+    assert_int_equal(sc_manifest_text(&m, &text), SC_OK);
+    assert_int_equal(sc_manifest_parse(text, strlen(text), path, &out), SC_OK);
+    assert_true(out.best.metric == SC_METRIC_ENTITY_F1 && out.best.evaluated == 90 && out.best.step == 60 &&
+                out.best.value == 1.0 / 3 && out.best.n_worse == 3);
+    sc_manifest_clear(&out);
+    free(text);
+    static const char *const broken[] = {
+        "{\"metric\":\"beauty\",\"evaluated\":2,\"step\":1,\"value\":\"1\",\"worse\":0}",
+        "{\"metric\":\"loss\",\"evaluated\":1,\"step\":2,\"value\":\"1\",\"worse\":0}",
+        "{\"metric\":\"loss\",\"evaluated\":2,\"step\":1,\"value\":\"\",\"worse\":0}",
+        "{\"metric\":\"loss\",\"evaluated\":2,\"step\":1,\"value\":\"nan\",\"worse\":0}",
+        "{\"metric\":\"loss\",\"evaluated\":2,\"step\":1,\"value\":\"1\"}",
+        "7",
+    };
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
+        assert_change_refused("best", json_loads(broken[i], JSON_DECODE_ANY, NULL), SC_DATA_LOSS, "best");
+}
+
 static void each_value_is_checked(void **state)
 {
     (void)state;
@@ -256,6 +280,7 @@ int main(void)
         cmocka_unit_test(what_is_written_reads_back),
         cmocka_unit_test(a_bert_reads_back),
         cmocka_unit_test(a_model_without_a_word_on_its_head_is_tied),
+        cmocka_unit_test(what_is_best_reads_back_to_the_bit),
         cmocka_unit_test(each_value_is_checked),
         cmocka_unit_test(versions_are_told_apart),
         cmocka_unit_test(a_shard_is_a_file_in_the_set),

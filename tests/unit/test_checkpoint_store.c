@@ -97,7 +97,7 @@ static void without_sets_there_is_nothing(void **state)
     assert_int_equal(list.n, 0);
     sc_checkpoint_list_clear(&list);
     assert_int_equal(sc_checkpoint_newest(scratch_path, &path, &manifest), SC_NOT_FOUND);
-    sc_checkpoint_prune(scratch_path, 2);
+    sc_checkpoint_prune(scratch_path, 2, 0);
     assert_int_equal(sc_checkpoint_check(scratch_file("nowhere"), true, &manifest), SC_NOT_FOUND);
 }
 
@@ -223,7 +223,7 @@ static void a_newer_version_is_not_passed_over(void **state)
     save(4);
     scratch_write("checkpoints/step-00000002/manifest.json", newer, strlen(newer));
     assert_newest(4);
-    sc_checkpoint_prune(scratch_path, 2); /* nor is it taken for a leftover */
+    sc_checkpoint_prune(scratch_path, 2, 0); /* nor is it taken for a leftover */
     assert_string_equal(sets(), "step-00000002 step-00000003 step-00000004");
     scratch_write("checkpoints/step-00000004/manifest.json", newer, strlen(newer));
     assert_int_equal(sc_checkpoint_newest(scratch_path, &path, &manifest), SC_FAILED_PRECONDITION);
@@ -252,11 +252,11 @@ static void pruning_keeps_the_newest_and_removes_leftovers(void **state)
     assert_int_equal(unlink(scratch_file("checkpoints/step-00000002/manifest.json")), 0); /* begun, never finished */
     assert_int_equal(mkdir(scratch_file("checkpoints/step-00000006"), 0777), 0);          /* just begun */
     assert_int_equal(mkdir(scratch_file("checkpoints/mine"), 0777), 0);
-    sc_checkpoint_prune(scratch_path, 3);
+    sc_checkpoint_prune(scratch_path, 3, 0);
     assert_string_equal(sets(), "mine step-00000004 step-00000005 step-00000005.6 step-00000006");
-    sc_checkpoint_prune(scratch_path, 3);
+    sc_checkpoint_prune(scratch_path, 3, 0);
     assert_string_equal(sets(), "mine step-00000004 step-00000005 step-00000005.6 step-00000006");
-    sc_checkpoint_prune(scratch_path, 0); /* two are always kept */
+    sc_checkpoint_prune(scratch_path, 0, 0); /* two are always kept */
     assert_string_equal(sets(), "mine step-00000005 step-00000005.6 step-00000006");
     assert_newest(5);
 }
@@ -273,16 +273,28 @@ static void pruning_goes_by_the_order_of_saving(void **state)
     flip("checkpoints/step-00000100/stage-0.safetensors", -1);
     assert_newest(50);
     save(60);
-    sc_checkpoint_prune(scratch_path, 2);
+    sc_checkpoint_prune(scratch_path, 2, 0);
     assert_string_equal(sets(), "step-00000060.4 step-00000100");
     assert_newest(60);
     save(70);
-    sc_checkpoint_prune(scratch_path, 2);
+    sc_checkpoint_prune(scratch_path, 2, 0);
     assert_string_equal(sets(),
                         "step-00000060.4 step-00000070.5 step-00000100"); /* the newest step stays in any case */
     save(100);
-    sc_checkpoint_prune(scratch_path, 2);
+    sc_checkpoint_prune(scratch_path, 2, 0);
     assert_string_equal(sets(), "step-00000070.5 step-00000100.6");
+}
+
+static void what_is_pinned_stays(void **state)
+{
+    (void)state;
+    for (int64_t step = 10; step <= 40; step += 10)
+        save(step);
+    sc_checkpoint_prune(scratch_path, 2, 10);
+    assert_string_equal(sets(), "step-00000010 step-00000030 step-00000040");
+    save(50);
+    sc_checkpoint_prune(scratch_path, 2, 40); /* another one is */
+    assert_string_equal(sets(), "step-00000040 step-00000050");
 }
 
 static void a_damaged_set_neither_counts_nor_stays(void **state)
@@ -292,13 +304,13 @@ static void a_damaged_set_neither_counts_nor_stays(void **state)
     save(2);
     save(3);
     damage("checkpoints/step-00000002/stage-0.safetensors", 1);
-    sc_checkpoint_prune(scratch_path, 2);
+    sc_checkpoint_prune(scratch_path, 2, 0);
     assert_string_equal(sets(), "step-00000001 step-00000003");
     damage("checkpoints/step-00000003/manifest.json", 1);
-    sc_checkpoint_prune(scratch_path, 2); /* newer than all that is sound: left for a person to look at */
+    sc_checkpoint_prune(scratch_path, 2, 0); /* newer than all that is sound: left for a person to look at */
     assert_string_equal(sets(), "step-00000001 step-00000003");
     damage("checkpoints/step-00000001/manifest.json", 1);
-    sc_checkpoint_prune(scratch_path, 2);
+    sc_checkpoint_prune(scratch_path, 2, 0);
     assert_string_equal(sets(), "step-00000001 step-00000003");
 }
 
@@ -335,7 +347,7 @@ static void no_name_is_ever_used_again(void **state)
             if (access(scratch_file(file), F_OK) == 0)
                 damage(file, 1);
         }
-        sc_checkpoint_prune(scratch_path, 2);
+        sc_checkpoint_prune(scratch_path, 2, 0);
         free(path);
     }
 }
@@ -386,6 +398,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(without_hashing_sizes_are_still_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(pruning_keeps_the_newest_and_removes_leftovers, setup, teardown),
         cmocka_unit_test_setup_teardown(pruning_goes_by_the_order_of_saving, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_pinned_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_set_neither_counts_nor_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(no_name_is_ever_used_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_list_of_checksums_finds_what_changed, setup, teardown),

@@ -169,7 +169,7 @@ static void mistakes_of_the_caller_are_named(void **state)
     sc_buffer *buffer;
     const sc_manifest manifest = checkpoint_manifest(1);
     const sc_shape shape = SC_SHAPE(CHECKPOINT_ROWS, CHECKPOINT_COLUMNS);
-    assert_int_equal(sc_checkpoint_writer_new(scratch_path, SC_CHECKPOINT_IN_RUN, &manifest, 0, tokenizer, &writer),
+    assert_int_equal(sc_checkpoint_writer_new(scratch_path, SC_CHECKPOINT_IN_RUN, &manifest, 0, tokenizer, NULL, &writer),
                      SC_INVALID);
     assert_int_equal(sc_buffer_new(16, &buffer), SC_OK);
 

@@ -87,13 +87,19 @@ static void a_step_has_the_documented_fields(void **state)
     assert_true(time[10] == 'T' && time[19] == '.' && time[23] == 'Z');
 }
 
+static sc_status eval(sc_event_log *log, int64_t step, double loss)
+{
+    const sc_score_list scores = {.n = 2, .items = {{"loss", loss}, {"perplexity", exp(loss)}}};
+    return sc_event_log_eval(log, step, &scores);
+}
+
 static void losses_read_back_to_the_same_bits(void **state)
 {
     (void)state;
     static const float values[] = {4.17438602f, 0x1.fffffep-1f, 1e-45f, 3.40282347e38f, 0x1.000002p+3f, -0.0f, 0};
     sc_event_log *log = open_log();
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-        assert_int_equal(sc_event_log_eval(log, (int64_t)i, (double)values[i]), SC_OK);
+        assert_int_equal(eval(log, (int64_t)i, (double)values[i]), SC_OK);
     sc_event_log_close(&log);
     read_lines("events.jsonl");
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
@@ -124,11 +130,11 @@ static void a_torn_line_is_cut_off(void **state)
     const char torn[] = "{\"event\":\"step\",\"step\":1}\n{\"event\":\"st";
     scratch_write("events.jsonl", torn, sizeof torn - 1);
     sc_event_log *log = open_log();
-    assert_int_equal(sc_event_log_eval(log, 2, 1), SC_OK);
-    assert_int_equal(sc_event_log_eval(log, 3, 1), SC_OK);
+    assert_int_equal(eval(log, 2, 1), SC_OK);
+    assert_int_equal(eval(log, 3, 1), SC_OK);
     sc_event_log_close(&log);
     log = open_log();
-    assert_int_equal(sc_event_log_eval(log, 4, 1), SC_OK);
+    assert_int_equal(eval(log, 4, 1), SC_OK);
     sc_event_log_close(&log);
     read_lines("events.jsonl");
     assert_int_equal(n_lines, 4);
@@ -148,18 +154,18 @@ static void a_full_disk_leaves_whole_lines_and_is_told_once(void **state)
     struct stat info;
     signal(SIGXFSZ, SIG_IGN);
     sc_event_log *log = open_log();
-    assert_int_equal(sc_event_log_eval(log, 1, 1), SC_OK);
+    assert_int_equal(eval(log, 1, 1), SC_OK);
     assert_int_equal(stat(scratch_file("events.jsonl"), &info), 0);
     limit_file(info.st_size + 20); /* within the next line */
-    assert_int_equal(sc_event_log_eval(log, 2, 1), SC_RESOURCE_EXHAUSTED);
+    assert_int_equal(eval(log, 2, 1), SC_RESOURCE_EXHAUSTED);
     assert_non_null(strstr(sc_status_message(), "events.jsonl"));
     for (int i = 3; i < 6; i++)
-        assert_int_equal(sc_event_log_eval(log, i, 1), SC_OK); /* counted, not told */
+        assert_int_equal(eval(log, i, 1), SC_OK); /* counted, not told */
     read_lines("events.jsonl");
     assert_int_equal(n_lines, 1);
     json_decref(lines[--n_lines]);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
-    assert_int_equal(sc_event_log_eval(log, 6, 1), SC_OK);
+    assert_int_equal(eval(log, 6, 1), SC_OK);
     sc_event_log_close(&log);
     read_lines("events.jsonl");
     assert_int_equal(n_lines, 3);
@@ -237,8 +243,8 @@ static void errors_are_told(void **state)
     assert_null(log);
     assert_non_null(strstr(sc_status_message(), "absent/events.jsonl"));
     assert_int_equal(sc_event_log_open("/dev/full", &log), SC_OK);
-    assert_int_equal(sc_event_log_eval(log, 1, 1), SC_RESOURCE_EXHAUSTED);
-    assert_int_equal(sc_event_log_eval(log, 2, 1), SC_OK); /* still usable; told before */
+    assert_int_equal(eval(log, 1, 1), SC_RESOURCE_EXHAUSTED);
+    assert_int_equal(eval(log, 2, 1), SC_OK); /* still usable; told before */
     sc_event_log_close(&log);
 }
 

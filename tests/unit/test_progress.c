@@ -185,7 +185,8 @@ static void elsewhere_a_line_a_second_will_do(void **state)
     now_ns += 1;
     step_done(self, 3, 2);
     assert_memory_equal(written(), "step 3/500 ", 11);
-    sc_progress_eval(self, 3, 2);
+    const sc_score_list scores = {.n = 2, .items = {{"loss", 2}, {"perplexity", 7.389056}}};
+    sc_progress_eval(self, 3, "validation", &scores);
     assert_string_equal(written(), "step 3 validation loss 2.0000 perplexity 7.389\n");
     step_done(self, 500, 2);
     assert_non_null(strstr(written(), "step 500/500 "));
