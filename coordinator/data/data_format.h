@@ -10,6 +10,8 @@
  *   data.text_column   csv, jsonl: the column or field of the text ("text")
  *   data.pair_column   csv, jsonl: that of a second text, if there is one ("")
  *   data.label_column  csv, jsonl: that of the label ("label"); a number is a label by its digits
+ *   data.label_separator
+ *                      with model.multi_label: what stands between the labels of a text (","); jsonl has an array of them
  *   data.word_column, data.tag_column
  *                      conll: the number of the column, from 1, or from -1 at the last (1 and -1) */
 #ifndef SC_DATA_FORMAT_H
@@ -35,6 +37,7 @@ bool sc_data_format_parse(const char *name, sc_data_format *out);
 typedef struct sc_data_columns {
     const char *text, *pair, *label; /* pair: "" for none */
     int word, tag;
+    const char *label_separator; /* NULL: a text has one label */
 } sc_data_columns;
 
 sc_data_columns sc_data_columns_defaults(void);

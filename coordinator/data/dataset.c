@@ -44,6 +44,7 @@ static sc_status read_table(sc_dataset *self, const sc_config *config, const cha
         .label = config->data.label_column,
         .word = (int)config->data.word_column,
         .tag = (int)config->data.tag_column,
+        .label_separator = config->model.multi_label ? config->data.label_separator : NULL,
     };
     sc_data_format format = SC_DATA_CONLL;
     (void)sc_data_format_parse(sc_config_word("data.format", config->data.format), &format);

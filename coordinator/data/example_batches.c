@@ -23,6 +23,19 @@ sc_status sc_micro_batch_init(sc_micro_batch *self, int most_rows, int longest)
     return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a micro-batch of %d rows of %d tokens", most_rows, longest);
 }
 
+sc_status sc_micro_batch_widen(sc_micro_batch *self, int n_targets)
+{
+    const size_t all = (size_t)self->most_rows * (size_t)n_targets;
+    if (n_targets <= self->longest)
+        return SC_OK;
+    int32_t *targets = realloc(self->targets, all * sizeof *targets);
+    if (!targets)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a micro-batch of %d rows of %d targets", self->most_rows,
+                       n_targets);
+    self->targets = targets;
+    return SC_OK;
+}
+
 void sc_micro_batch_clear(sc_micro_batch *self)
 {
     free(self->tokens);
@@ -181,6 +194,7 @@ void sc_example_batches_get(const sc_example_batches *self, uint64_t step, int m
     const size_t filled = n_rows < M ? M : n_rows; /* with rows of the epoch's beginning */
     const size_t begin = filled * m / M, end = filled * (m + 1) / M;
     const bool per_token = sc_examples_kind_of(self->examples) != SC_EXAMPLES_CLASSES;
+    const size_t n_targets = (size_t)sc_examples_n_targets(self->examples, 1);
     out->B = (int)(end - begin);
     out->T = 0;
     assert(out->B <= out->most_rows && sc_examples_longest(self->examples) <= out->longest);
@@ -193,7 +207,7 @@ void sc_example_batches_get(const sc_example_batches *self, uint64_t step, int m
     for (int b = 0; b < out->B; b++) {
         const size_t at = (size_t)b * (size_t)out->T;
         sc_examples_get(self->examples, self->seed, self->epoch, out->rows[b], out->tokens + at, out->segments + at,
-                        out->targets + (per_token ? at : (size_t)b), &out->next[b]);
+                        out->targets + (per_token ? at : (size_t)b * n_targets), &out->next[b]);
         pad(out, b, sc_examples_pad(self->examples), per_token);
     }
 }

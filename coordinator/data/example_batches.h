@@ -24,7 +24,7 @@ typedef struct sc_micro_batch {
     int B, T;
     int32_t *tokens, *segments; /* (B,T) */
     int32_t *lengths;           /* (B): what attention may look at */
-    int32_t *targets;           /* (B,T); (B) for classification */
+    int32_t *targets;           /* (B,T); (B) for classification, (B,K) with many labels */
     int32_t *next;              /* (B), for pre-training alone: 0 if the second part follows the first, 1 if not */
     size_t *rows;               /* (B): of the examples */
     int most_rows, longest;     /* what there is room for */
@@ -32,6 +32,8 @@ typedef struct sc_micro_batch {
 
 /* Room for micro-batches of up to so many rows. Errors: SC_RESOURCE_EXHAUSTED. */
 sc_status sc_micro_batch_init(sc_micro_batch *self, int most_rows, int longest);
+/* Room for so many targets a row, where that is more than tokens. */
+sc_status sc_micro_batch_widen(sc_micro_batch *self, int n_targets);
 void sc_micro_batch_clear(sc_micro_batch *self);
 
 typedef struct sc_example_batches {

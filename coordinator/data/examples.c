@@ -14,6 +14,7 @@ void sc_examples_destroy(sc_examples **self_p)
         return;
     free(self->ids);
     free(self->targets);
+    free(self->label_ids);
     free(self->rows);
     free(self->units);
     free(self->stretches);
@@ -130,6 +131,8 @@ static sc_status add_text(sc_examples *self, const sc_labelled_texts *texts, siz
     if (item->n_pair)
         SC_TRY_GOTO(status, sc_tokenizer_encode_all(tokenizer, &second, &b, &n_b), out);
     sc_fixed_row row = {.ids = self->n_ids, .label = item->label, .source = {i, 1}};
+    row.first_label = item->first_label;
+    row.n_labels = item->n_labels;
     row.n_a = at_most(n_a, self->longest);
     row.n_b = at_most(n_b, self->longest);
     sc_examples_cut(self->longest - (row.n_b ? 3 : 2), &row.n_a, &row.n_b);
@@ -156,6 +159,22 @@ sc_status sc_examples_of_texts(const sc_labelled_texts *texts, const sc_tokenize
     else
         fit(*out);
     return status;
+}
+
+sc_status sc_examples_of_label_sets(const sc_labelled_texts *texts, int n_labels, const sc_tokenizer *tokenizer,
+                                    int longest, sc_examples **out)
+{
+    SC_TRY(sc_examples_of_texts(texts, tokenizer, longest, out));
+    sc_examples *self = *out;
+    self->label_ids = malloc((texts->n_label_ids + 1) * sizeof *self->label_ids);
+    if (!self->label_ids) {
+        sc_examples_destroy(out);
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu labels of texts", texts->n_label_ids);
+    }
+    for (size_t i = 0; i < texts->n_label_ids; i++)
+        self->label_ids[i] = texts->label_ids[i];
+    self->n_labels = n_labels;
+    return SC_OK;
 }
 
 /* --- tags -------------------------------------------------------------------------------------------------------------- */
@@ -221,6 +240,13 @@ int sc_examples_longest(const sc_examples *self)
     return self->longest;
 }
 
+int sc_examples_n_targets(const sc_examples *self, int n)
+{
+    if (self->kind != SC_EXAMPLES_CLASSES)
+        return n;
+    return self->n_labels > 0 ? self->n_labels : 1;
+}
+
 int32_t sc_examples_pad(const sc_examples *self)
 {
     return self->pad;
@@ -276,6 +302,12 @@ int sc_examples_get(const sc_examples *self, uint64_t seed, uint32_t epoch, size
         return r->n_a;
     }
     const int n = sc_examples_frame(self, a, r->n_a, a + r->n_a, r->n_b, tokens, segments);
+    if (self->kind == SC_EXAMPLES_CLASSES && self->n_labels > 0) {
+        memset(targets, 0, (size_t)self->n_labels * sizeof *targets);
+        for (size_t i = 0; i < r->n_labels; i++)
+            targets[self->label_ids[r->first_label + i]] = 1;
+        return n;
+    }
     if (self->kind == SC_EXAMPLES_CLASSES) {
         targets[0] = r->label;
         return n;

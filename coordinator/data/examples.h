@@ -1,7 +1,7 @@
 /* Examples: rows of tokens with what is to be predicted. For BERT they are made of texts by a tokenizer with [CLS], [SEP], [PAD] and,
  * for pre-training, [MASK]; for a recommender of sequences of items.
  *
- *   classification  [CLS] a [SEP] or [CLS] a [SEP] b [SEP]; one target, the label. What is too long is cut from the longer text's
+ *   classification  [CLS] a [SEP] or [CLS] a [SEP] b [SEP]; one target, the label, or of many labels a target each, 0 or 1. What is too long is cut from the longer text's
  *                   end, as Hugging Face's "longest_first".
  *   tags            [CLS] words [SEP]; the tag is the target at the first piece of each word. A sentence that is too long
  *                   becomes several rows, cut between words; of a word that is too long by itself the end is left out. A
@@ -39,6 +39,9 @@ typedef struct sc_examples sc_examples;
  * Errors: SC_INVALID (the tokenizer lacks [CLS], [SEP] or [PAD]; those of sc_tokenizer_encode), SC_RESOURCE_EXHAUSTED. */
 sc_status sc_examples_of_texts(const sc_labelled_texts *texts, const sc_tokenizer *tokenizer, int longest,
                                sc_examples **out);
+/* The same of texts with any number of n_labels labels. */
+sc_status sc_examples_of_label_sets(const sc_labelled_texts *texts, int n_labels, const sc_tokenizer *tokenizer,
+                                    int longest, sc_examples **out);
 sc_status sc_examples_of_words(const sc_tagged_words *words, const sc_tokenizer *tokenizer, int longest,
                                sc_examples **out);
 /* longest: at least 1. DEV and TEST have a row a user, TRAIN those that have a target. Errors: SC_RESOURCE_EXHAUSTED. */
@@ -46,8 +49,10 @@ sc_status sc_examples_of_items(const sc_item_sequences *sequences, sc_item_part 
 void sc_examples_destroy(sc_examples **self_p);
 
 sc_examples_kind sc_examples_kind_of(const sc_examples *self);
-size_t sc_examples_n(const sc_examples *self); /* rows */
+size_t sc_examples_n(const sc_examples *self);    /* rows */
 int sc_examples_longest(const sc_examples *self); /* tokens of the longest row; of pre-training, what it may have */
+int sc_examples_n_targets(const sc_examples *self,
+                          int n);                 /* of a row of n tokens: n, or for classification 1 or n_labels */
 int32_t sc_examples_pad(const sc_examples *self); /* the id of [PAD], of items SC_ITEM_PADDING */
 
 /* What a row was made of: the text's or user's number; or the first of n words. Not for pre-training. */
@@ -60,7 +65,7 @@ sc_examples_source sc_examples_source_of(const sc_examples *self, size_t row);
 int sc_examples_length(const sc_examples *self, uint64_t seed, uint32_t epoch, size_t row);
 
 /* Writes a row; returns its length n.
- * tokens, segments: [n]. targets: [n], or [1] for classification. *next: for pre-training 0 if b follows a in the text, 1 if it is
+ * tokens, segments: [n]. targets: [sc_examples_n_targets (n)]. *next: for pre-training 0 if b follows a in the text, 1 if it is
  * from elsewhere, as Hugging Face numbers it; else untouched. */
 int sc_examples_get(const sc_examples *self, uint64_t seed, uint32_t epoch, size_t row, int32_t *tokens,
                     int32_t *segments, int32_t *targets, int32_t *next);

@@ -9,6 +9,7 @@ typedef struct sc_fixed_row {
     size_t ids;   /* where its tokens stand: a, then b, without [CLS] and [SEP] */
     int n_a, n_b; /* n_b 0: no b */
     int32_t label;
+    size_t first_label, n_labels; /* of many: where in label_ids */
     sc_examples_source source;
 } sc_fixed_row;
 
@@ -32,6 +33,8 @@ struct sc_examples {
     int32_t *ids; /* [n_ids] */
     size_t n_ids, ids_capacity;
     int32_t *targets;   /* tags and items: [n_ids] */
+    int n_labels;       /* of which a text has any number; 0: one label each */
+    int32_t *label_ids; /* of the texts with many, as they have them */
     sc_fixed_row *rows; /* [n], not for pre-training */
     size_t rows_capacity;
     /* pre-training */

@@ -120,8 +120,7 @@ static sc_status get(sc_feed *base, sc_feed_item item, int microbatch)
 static uint64_t n_targets(const sc_feed *base, double *weight)
 {
     const sc_micro_batch *m = &base->micro;
-    const bool per_token = of(base)->data.task != SC_TASK_CLASSIFICATION;
-    const size_t n = (size_t)m->B * (per_token ? (size_t)m->T : 1);
+    const size_t n = (size_t)m->B * (size_t)sc_examples_n_targets(base->examples[SC_SPLIT_TRAIN], m->T);
     uint64_t counted = 0;
     for (size_t i = 0; i < n; i++) {
         if (m->targets[i] == SC_NO_TARGET)
@@ -189,6 +188,9 @@ static sc_status make_examples(example_feed *self, const sc_config *config, sc_d
         return SC_OK;
     switch (self->data.task) {
     case SC_TASK_CLASSIFICATION:
+        if (config->model.multi_label)
+            return sc_examples_of_label_sets(&self->data.texts[split], (int)self->data.labels.n, self->tokenizer,
+                                             longest, &self->base.examples[split]);
         return sc_examples_of_texts(&self->data.texts[split], self->tokenizer, longest, &self->base.examples[split]);
     case SC_TASK_TAGGING:
         return sc_examples_of_words(&self->data.words[split], self->tokenizer, longest, &self->base.examples[split]);
@@ -209,15 +211,25 @@ static sc_status read_texts(example_feed *self, const sc_config *config)
     return SC_OK;
 }
 
+/* Room for rows of the examples and their targets. */
+static sc_status init_micro_batch(sc_micro_batch *micro, int rows, int longest, const sc_examples *examples)
+{
+    SC_TRY(sc_micro_batch_init(micro, rows, longest));
+    const sc_status status = sc_micro_batch_widen(micro, sc_examples_n_targets(examples, 1));
+    if (status != SC_OK)
+        sc_micro_batch_clear(micro);
+    return status;
+}
+
 /* Targets of each label among the training rows. */
 static sc_status count_labels(const example_feed *self, uint64_t *counts)
 {
     const sc_examples *examples = self->base.examples[SC_SPLIT_TRAIN];
     sc_micro_batch row;
-    SC_TRY(sc_micro_batch_init(&row, 1, sc_examples_longest(examples)));
+    SC_TRY(init_micro_batch(&row, 1, sc_examples_longest(examples), examples));
     for (size_t i = 0; i < sc_examples_n(examples); i++) {
         const int n = sc_examples_get(examples, 0, 0, i, row.tokens, row.segments, row.targets, row.next);
-        for (int t = 0; t < (self->data.task == SC_TASK_CLASSIFICATION ? 1 : n); t++)
+        for (int t = 0; t < sc_examples_n_targets(examples, n); t++)
             if (row.targets[t] != SC_NO_TARGET)
                 counts[row.targets[t]]++;
     }
@@ -248,10 +260,10 @@ static sc_status hash_rows(example_feed *self)
 {
     const sc_examples *examples = self->base.examples[SC_SPLIT_TRAIN];
     sc_micro_batch row;
-    SC_TRY(sc_micro_batch_init(&row, 1, sc_examples_longest(examples)));
+    SC_TRY(init_micro_batch(&row, 1, sc_examples_longest(examples), examples));
     for (size_t i = 0; i < sc_examples_n(examples); i++) {
         const size_t n = (size_t)sc_examples_get(examples, 0, 0, i, row.tokens, row.segments, row.targets, row.next);
-        const size_t n_targets = self->data.task == SC_TASK_CLASSIFICATION ? 1 : n;
+        const size_t n_targets = (size_t)sc_examples_n_targets(examples, (int)n);
         const uint64_t parts[] = {self->hash, sc_checksum64_of(row.tokens, n * sizeof *row.tokens),
                                   sc_checksum64_of(row.targets, n_targets * sizeof *row.targets)};
         self->hash = sc_checksum64_of(parts, sizeof parts);
@@ -294,7 +306,7 @@ static sc_status arrange(example_feed *self)
             SC_TRY(sc_example_batches_all(examples, self->seed, 0, self->B, &self->rounds[split]));
         count_tokens(self, (sc_data_split)split);
     }
-    return sc_micro_batch_init(&self->base.micro, self->B, longest);
+    return init_micro_batch(&self->base.micro, self->B, longest, self->base.examples[SC_SPLIT_TRAIN]);
 }
 
 sc_status sc_feed_open_examples(const sc_config *config, sc_feed **out)

@@ -13,6 +13,7 @@ void sc_labelled_texts_clear(sc_labelled_texts *self)
 {
     free(self->items);
     free(self->bytes);
+    free(self->label_ids);
     *self = (sc_labelled_texts){0};
 }
 
@@ -59,29 +60,72 @@ static size_t copy(sc_labelled_texts *self, const char *text, size_t n)
     return at;
 }
 
+/* The number of a label, without the blanks around it. */
+static sc_status number_label(const char *label, size_t n, sc_labels *labels, bool known, int32_t *id)
+{
+    trim(&label, &n);
+    if (n == 0)
+        return SC_FAIL(SC_INVALID, "has no label");
+    if (memchr(label, '\0', n))
+        return SC_FAIL(SC_INVALID, "has a NUL in its label");
+    if (!known)
+        return sc_labels_add(labels, label, n, id);
+    *id = sc_labels_find(labels, label, n);
+    return *id >= 0 ? SC_OK
+                    : SC_FAIL(SC_INVALID, "has the label '%.*s', which the training data lacks",
+                              n < SHOWN ? (int)n : SHOWN, label);
+}
+
+static sc_status add_item(sc_labelled_texts *self, const char *text, size_t n_text, const char *pair, size_t n_pair,
+                          sc_labelled_text item)
+{
+    trim(&text, &n_text);
+    trim(&pair, &n_pair);
+    if (n_text == 0)
+        return SC_FAIL(SC_INVALID, "has no text");
+    SC_TRY(reserve(self, n_text + n_pair + 1));
+    item.n_text = n_text, item.n_pair = n_pair;
+    item.text = copy(self, text, n_text);
+    item.pair = copy(self, pair, n_pair);
+    self->items[self->n++] = item;
+    return SC_OK;
+}
+
 sc_status sc_labelled_texts_add(sc_labelled_texts *self, const char *text, size_t n_text, const char *pair,
                                 size_t n_pair, const char *label, size_t n_label, uint64_t line, sc_labels *labels,
                                 bool known)
 {
-    int32_t id;
+    sc_labelled_text item = {.line = line};
     trim(&label, &n_label);
     trim(&text, &n_text);
-    trim(&pair, &n_pair);
-    const int shown = n_label < SHOWN ? (int)n_label : SHOWN;
-    if (n_label == 0)
-        return SC_FAIL(SC_INVALID, "has no label");
-    if (n_text == 0)
-        return SC_FAIL(SC_INVALID, "has the label '%.*s' but no text", shown, label);
-    if (memchr(label, '\0', n_label))
-        return SC_FAIL(SC_INVALID, "has a NUL in its label");
-    if (!known)
-        SC_TRY(sc_labels_add(labels, label, n_label, &id));
-    else if ((id = sc_labels_find(labels, label, n_label)) < 0)
-        return SC_FAIL(SC_INVALID, "has the label '%.*s', which the training data lacks", shown, label);
-    SC_TRY(reserve(self, n_text + n_pair + 1));
-    self->items[self->n] = (sc_labelled_text){.label = id, .line = line, .n_text = n_text, .n_pair = n_pair};
-    self->items[self->n].text = copy(self, text, n_text);
-    self->items[self->n++].pair = copy(self, pair, n_pair);
+    if (n_label > 0 && n_text == 0)
+        return SC_FAIL(SC_INVALID, "has the label '%.*s' but no text", n_label < SHOWN ? (int)n_label : SHOWN, label);
+    SC_TRY(number_label(label, n_label, labels, known, &item.label));
+    return add_item(self, text, n_text, pair, n_pair, item);
+}
+
+const int32_t *sc_labelled_texts_labels(const sc_labelled_texts *self, const sc_labelled_text *item, size_t *n)
+{
+    const bool many = item->label == SC_MANY_LABELS;
+    *n = many ? item->n_labels : 1;
+    return many ? self->label_ids + item->first_label : &item->label;
+}
+
+/* Of the text that is added next, whose labels begin at `first`; one that is there already does not count. */
+static sc_status put_label(sc_labelled_texts *self, size_t first, int32_t id)
+{
+    for (size_t i = first; i < self->n_label_ids; i++)
+        if (self->label_ids[i] == id)
+            return SC_OK;
+    if (self->n_label_ids == self->label_ids_capacity) {
+        const size_t capacity = self->label_ids_capacity ? 2 * self->label_ids_capacity : 1024;
+        int32_t *ids = realloc(self->label_ids, capacity * sizeof *ids);
+        if (!ids)
+            return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for %zu labels of texts", capacity);
+        self->label_ids = ids;
+        self->label_ids_capacity = capacity;
+    }
+    self->label_ids[self->n_label_ids++] = id;
     return SC_OK;
 }
 
@@ -95,6 +139,30 @@ typedef struct reader {
     int n_columns;
 } reader;
 
+/* A text with the label, or the labels, that a cell has. */
+static sc_status add_row(reader *self, const char *text, size_t n_text, const char *pair, size_t n_pair,
+                         const char *label, size_t n_label, uint64_t line)
+{
+    sc_labelled_texts *texts = self->texts;
+    const char *separator = self->columns->label_separator;
+    if (!separator)
+        return sc_labelled_texts_add(texts, text, n_text, pair, n_pair, label, n_label, line, self->labels,
+                                     self->known);
+    sc_labelled_text item = {.label = SC_MANY_LABELS, .first_label = texts->n_label_ids, .line = line};
+    trim(&label, &n_label);
+    for (const char *end = label + n_label; label < end;) {
+        const char *stop = memmem(label, (size_t)(end - label), separator, strlen(separator));
+        int32_t id;
+        SC_TRY(number_label(label, (size_t)((stop ? stop : end) - label), self->labels, self->known, &id));
+        SC_TRY(put_label(texts, item.first_label, id));
+        label = stop ? stop + strlen(separator) : end;
+        if (stop && label == end)
+            return SC_FAIL(SC_INVALID, "has nothing behind the last '%s' of its labels", separator);
+    }
+    item.n_labels = texts->n_label_ids - item.first_label;
+    return add_item(texts, text, n_text, pair, n_pair, item);
+}
+
 static sc_status read_tab_line(reader *self, const char *line, size_t n, uint64_t number)
 {
     const char *tab = memchr(line, '\t', n);
@@ -103,16 +171,13 @@ static sc_status read_tab_line(reader *self, const char *line, size_t n, uint64_
     if (!tab || memchr(behind, '\t', rest))
         return SC_FAIL(SC_INVALID, "has %s; a text and its label stand on a line with one tab between them",
                        tab ? "more than one tab" : "no tab");
-    return self->label_first
-               ? sc_labelled_texts_add(self->texts, behind, rest, "", 0, line, first, number, self->labels, self->known)
-               : sc_labelled_texts_add(self->texts, line, first, "", 0, behind, rest, number, self->labels,
-                                       self->known);
+    return self->label_first ? add_row(self, behind, rest, "", 0, line, first, number)
+                             : add_row(self, line, first, "", 0, behind, rest, number);
 }
 
-/* The field's text; a number's digits are put into `digits`. */
-static sc_status json_text(const json_t *object, const char *field, char digits[32], const char **text, size_t *n)
+/* The value's text; a number's digits are put into `digits`. */
+static sc_status json_value_text(const json_t *value, const char *field, char digits[32], const char **text, size_t *n)
 {
-    const json_t *value = json_object_get(object, field);
     if (json_is_integer(value)) {
         *n = (size_t)snprintf(digits, 32, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
         *text = digits;
@@ -125,6 +190,34 @@ static sc_status json_text(const json_t *object, const char *field, char digits[
                            value ? "is neither a text nor an integer" : "is missing");
 }
 
+static sc_status json_text(const json_t *object, const char *field, char digits[32], const char **text, size_t *n)
+{
+    return json_value_text(json_object_get(object, field), field, digits, text, n);
+}
+
+/* A text with the labels of an array. */
+static sc_status add_array(reader *self, const json_t *array, const char *text, size_t n_text, const char *pair,
+                           size_t n_pair, uint64_t line)
+{
+    sc_labelled_texts *texts = self->texts;
+    const char *field = self->columns->label;
+    if (!json_is_array(array))
+        return SC_FAIL(SC_INVALID, "the field \"%.60s\" %s; with model.multi_label it is an array of labels", field,
+                       array ? "is no array" : "is missing");
+    sc_labelled_text item = {.label = SC_MANY_LABELS, .first_label = texts->n_label_ids, .line = line};
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        const char *label;
+        size_t n_label;
+        char digits[32];
+        int32_t id;
+        SC_TRY(json_value_text(json_array_get(array, i), field, digits, &label, &n_label));
+        SC_TRY(number_label(label, n_label, self->labels, self->known, &id));
+        SC_TRY(put_label(texts, item.first_label, id));
+    }
+    item.n_labels = texts->n_label_ids - item.first_label;
+    return add_item(texts, text, n_text, pair, n_pair, item);
+}
+
 static sc_status add_object(reader *self, const json_t *object, uint64_t number)
 {
     const char *text, *pair = "", *label;
@@ -135,9 +228,10 @@ static sc_status add_object(reader *self, const json_t *object, uint64_t number)
     SC_TRY(json_text(object, self->columns->text, digits[0], &text, &n_text));
     if (self->columns->pair[0])
         SC_TRY(json_text(object, self->columns->pair, digits[1], &pair, &n_pair));
+    if (self->columns->label_separator)
+        return add_array(self, json_object_get(object, self->columns->label), text, n_text, pair, n_pair, number);
     SC_TRY(json_text(object, self->columns->label, digits[2], &label, &n_label));
-    return sc_labelled_texts_add(self->texts, text, n_text, pair, n_pair, label, n_label, number, self->labels,
-                                 self->known);
+    return add_row(self, text, n_text, pair, n_pair, label, n_label, number);
 }
 
 static sc_status read_json_line(reader *self, const char *line, size_t n, uint64_t number)
@@ -201,8 +295,7 @@ static sc_status read_csv_row(void *context, const sc_csv_row *row)
         return SC_FAIL(SC_INVALID, "has %d columns where the header has %d", row->n, self->n_columns);
     const sc_csv_field none = {"", 0}, *text = &row->fields[self->text], *label = &row->fields[self->label];
     const sc_csv_field *pair = self->pair >= 0 ? &row->fields[self->pair] : &none;
-    return sc_labelled_texts_add(self->texts, text->text, text->n, pair->text, pair->n, label->text, label->n,
-                                 row->line, self->labels, self->known);
+    return add_row(self, text->text, text->n, pair->text, pair->n, label->text, label->n, row->line);
 }
 
 sc_status sc_labelled_texts_read(sc_labelled_texts *self, const sc_text *file, sc_data_format format,
@@ -230,7 +323,10 @@ sc_status sc_labelled_texts_sort(sc_labelled_texts *self, sc_labels *labels)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to sort %d labels", (int)labels->n);
     const sc_status status = sc_labels_sort(labels, renumber);
     for (size_t i = 0; status == SC_OK && i < self->n; i++)
-        self->items[i].label = renumber[self->items[i].label];
+        if (self->items[i].label != SC_MANY_LABELS)
+            self->items[i].label = renumber[self->items[i].label];
+    for (size_t i = 0; status == SC_OK && i < self->n_label_ids; i++)
+        self->label_ids[i] = renumber[self->label_ids[i]];
     free(renumber);
     return status;
 }
@@ -240,8 +336,12 @@ sc_status sc_labelled_texts_check(const sc_labelled_texts *self, const sc_labels
     bool *seen = calloc((size_t)labels->n + 1, sizeof *seen);
     if (!seen)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory to look at %d labels", (int)labels->n);
-    for (size_t i = 0; i < self->n; i++)
-        seen[self->items[i].label] = true;
+    for (size_t i = 0; i < self->n; i++) {
+        size_t n;
+        const int32_t *ids = sc_labelled_texts_labels(self, &self->items[i], &n);
+        for (size_t k = 0; k < n; k++)
+            seen[ids[k]] = true;
+    }
     sc_status status = SC_OK;
     for (int32_t i = 0; i < labels->n && status == SC_OK; i++)
         if (!seen[i])
@@ -260,6 +360,10 @@ sc_status sc_labelled_texts_split(sc_labelled_texts *self, uint64_t seed, double
             SC_TRY(reserve(out, item.n_text + item.n_pair + 1));
             item.text = copy(out, self->bytes + item.text, item.n_text);
             item.pair = copy(out, self->bytes + item.pair, item.n_pair);
+            const int32_t *ids = self->label_ids + item.first_label; /* of one label: none of them */
+            item.first_label = out->n_label_ids;
+            for (size_t k = 0; k < item.n_labels; k++)
+                SC_TRY(put_label(out, item.first_label, ids[k]));
             out->items[out->n++] = item;
         }
     for (size_t i = 0; i < self->n; i++)

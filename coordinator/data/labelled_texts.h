@@ -3,6 +3,8 @@
  * Labels lose the blanks around them. Training files come first, with `known` false: their labels are numbered as they come, and
  * `sort` then numbers them by name. Files read with `known` true may hold no other.
  *
+ * With a separator in the columns a text has any number of labels, or none; `label` is then SC_MANY_LABELS.
+ *
  * Zero-initialise; clear frees. Thread: one owns it. */
 #ifndef SC_LABELLED_TEXTS_H
 #define SC_LABELLED_TEXTS_H
@@ -11,11 +13,14 @@
 #include "coordinator/data/labels.h"
 #include "coordinator/data/tokenizer.h"
 
+enum { SC_MANY_LABELS = -1 };
+
 typedef struct sc_labelled_text {
     size_t text, n_text; /* where in `bytes` */
     size_t pair, n_pair; /* n_pair 0: there is none */
     int32_t label;
-    uint64_t line; /* where it begins in its file, from 1 */
+    size_t first_label, n_labels; /* of SC_MANY_LABELS: where in `label_ids` */
+    uint64_t line;                /* where it begins in its file, from 1 */
 } sc_labelled_text;
 
 typedef struct sc_labelled_texts {
@@ -23,6 +28,8 @@ typedef struct sc_labelled_texts {
     size_t n, capacity;
     char *bytes; /* [n_bytes]: of all texts, one behind the other */
     size_t n_bytes, bytes_capacity;
+    int32_t *label_ids; /* [n_label_ids]: of all texts with many labels */
+    size_t n_label_ids, label_ids_capacity;
 } sc_labelled_texts;
 
 /* Adds those of a whole file. format: not SC_DATA_CONLL. Errors, naming file and line: SC_INVALID (a missing column, a row with
@@ -41,6 +48,9 @@ sc_status sc_labelled_texts_check(const sc_labelled_texts *self, const sc_labels
 /* Moves a share of the texts to `out`, which is empty, by seed (sc_data_split_takes); the order stays. Errors:
  * SC_RESOURCE_EXHAUSTED. */
 sc_status sc_labelled_texts_split(sc_labelled_texts *self, uint64_t seed, double share, sc_labelled_texts *out);
+
+/* The labels of a text: one, or those it has of many. */
+const int32_t *sc_labelled_texts_labels(const sc_labelled_texts *self, const sc_labelled_text *item, size_t *n);
 
 /* For those who read rows: copies the texts (n_pair 0: no pair). The message of an error lacks file and line. */
 sc_status sc_labelled_texts_add(sc_labelled_texts *self, const char *text, size_t n_text, const char *pair,

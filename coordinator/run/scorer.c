@@ -40,7 +40,7 @@ sc_status sc_scorer_new(sc_feed *feed, const sc_model *model, sc_data_split spli
     self->feed = feed;
     self->model = model;
     self->split = split;
-    if (!sc_feed_labels(feed))
+    if (!sc_feed_labels(feed) || model->multi_label)
         return SC_OK;
     self->data = sc_feed_dataset(feed);
     self->predicted = calloc(n_predicted(self) + 1, sizeof *self->predicted);

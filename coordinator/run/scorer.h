@@ -3,6 +3,7 @@
  *   next_token               loss, perplexity
  *   classification, tagging  loss, accuracy, macro_f1 over the labels that are right or predicted somewhere; of tags also entity_f1,
  *                            counted as seqeval does. Of tokens those count that have a tag: a word's first.
+ *     any number of labels   loss, accuracy of each label by itself
  *   pretraining              loss of masked words and next sentences together, accuracy of masked words, next_accuracy
  *   masked_words             loss, accuracy
  *

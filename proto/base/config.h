@@ -60,6 +60,7 @@ typedef struct sc_config {
         double test_share;
         int format;                                     /* "text", or the name of an sc_data_format */
         char *text_column, *pair_column, *label_column; /* pair: "" for none */
+        char *label_separator;                          /* multi_label: between the labels of a text */
         int64_t word_column, tag_column;                /* from 1, or from -1 at the end */
         /* sequences of items: */
         char *separator;                  /* "tab", or what stands between columns */

@@ -150,6 +150,9 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     STRING("data.text_column", data.text_column, "text", "csv, jsonl: column or field of the text"),
     TEXT("data.pair_column", data.pair_column, "", "csv, jsonl: that of a second text; empty: there is none"),
     STRING("data.label_column", data.label_column, "label", "csv, jsonl: that of the label"),
+    STRING(
+        "data.label_separator", data.label_separator, ",",
+        "with model.multi_label, all but jsonl: what stands between the labels of a text; jsonl has an array of them"),
     INT("data.word_column", data.word_column, "1", -1000, 1000,
         "conll: column of the word, from 1, or from -1 at the end"),
     INT("data.tag_column", data.tag_column, "-1", -1000, 1000, "conll: column of the tag"),

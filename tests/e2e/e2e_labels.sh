@@ -39,3 +39,18 @@ kill -9 "$(last_pid stormy 2)"
 wait $train || { cat out err >&2; fail "train did not survive"; }
 same_bits calm stormy
 grep -q '"event":"recovery".*"level":"replay"' stormy/events.jsonl || fail "the loss was not replayed"
+
+# Any number of labels at once, as arrays.
+for i in $(seq 1 40); do
+  case $((i % 4)) in
+  0) printf '{"text": "rates and profits rise, %d", "label": ["rates", "profits"]}\n' "$i" ;;
+  1) printf '{"text": "rates rise, %d", "label": ["rates"]}\n' "$i" ;;
+  *) printf '{"text": "nothing on day %d", "label": []}\n' "$i" ;;
+  esac
+done >sets.jsonl
+many=(--set data.train=sets.jsonl --set data.format=jsonl --set model.multi_label=true --threads 1)
+for workers in 1 3; do
+  expect 0 stagecoach train config.yaml --workers $workers "${many[@]}" --run-dir many$workers
+done
+same_bits many1 many3
+says many1/final/config.json '"problem_type": "multi_label_classification"' '"profits": 0' '"rates": 1'

@@ -101,6 +101,51 @@ static void texts_come_in_epochs_and_rounds(void **state)
     sc_config_destroy(&config);
 }
 
+static void many_labels_are_targets_each(void **state)
+{
+    (void)state;
+    enum { K = 20 }; /* more than a text has tokens */
+    char path[256], data[1024];
+    snprintf(path, sizeof path, "%s/m.tsv", scratch_path);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    for (int i = 0; i < K; i++)
+        fprintf(file, "one two\t%s%02d%s%02d\n", i ? "l" : "", i, i ? ";l" : "", i ? 0 : 99);
+    fputs("none\t\n", file);
+    fclose(file);
+    snprintf(data, sizeof data,
+             "model: {family: bert, task: classification, multi_label: true, context: 32}\n"
+             "data: {train: [%s], format: text-label, label_separator: \";\", tokenizer: %s, validation_share: 0}",
+             path, VOCAB);
+    sc_config *config = config_of(data, "");
+    sc_feed *feed;
+    if (sc_feed_open(config, &feed) != SC_OK)
+        fail_msg("%s", sc_status_message());
+    const int n_labels = sc_feed_n_labels(feed); /* "0099", l00, l01 to l19 */
+    assert_int_equal(n_labels, K + 1);
+    int on = 0;
+    for (uint64_t i = 0; i < sc_feed_n_items(feed, SC_SPLIT_TRAIN); i++) {
+        sc_feed_size size;
+        assert_int_equal(sc_feed_measure(feed, (sc_feed_item){SC_SPLIT_TRAIN, i}, &size), SC_OK);
+        assert_int_equal(size.n_targets, size.n_sequences * (uint64_t)n_labels);
+        for (int m = 0; m < sc_feed_n_microbatches(feed, (sc_feed_item){SC_SPLIT_TRAIN, i}); m++) {
+            const sc_micro_batch *micro;
+            assert_int_equal(sc_feed_get(feed, (sc_feed_item){SC_SPLIT_TRAIN, i}, m, &micro), SC_OK);
+            for (int b = 0; b < micro->B; b++) {
+                int of_row = 0;
+                for (int k = 0; k < n_labels; k++)
+                    of_row += micro->targets[b * n_labels + k];
+                size_t row = micro->rows[b];
+                assert_int_equal(of_row, row == 0 ? 1 : row == K ? 0 : 2);
+                on += of_row;
+            }
+        }
+    }
+    assert_true(on >= 1 + 2 * (K - 1));
+    sc_feed_destroy(&feed);
+    sc_config_destroy(&config);
+}
+
 static void targets_weigh_what_their_classes_do(void **state)
 {
     (void)state;
@@ -307,6 +352,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_come_in_epochs_and_rounds),
+        cmocka_unit_test(many_labels_are_targets_each),
         cmocka_unit_test(targets_weigh_what_their_classes_do),
         cmocka_unit_test(documents_are_masked_anew_in_each_epoch),
         cmocka_unit_test(items_are_left_out_one_by_one),

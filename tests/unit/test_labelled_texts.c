@@ -53,6 +53,78 @@ static void assert_refused(const char *bytes, sc_data_format format, const char 
         fail_msg("message \"%s\" lacks \"%s\"", sc_status_message(), message);
 }
 
+static void assert_set(size_t i, const char *text, const char *const *names)
+{
+    const sc_labelled_text *item = &texts.items[i];
+    assert_true(i < texts.n && item->label == SC_MANY_LABELS);
+    assert_memory_equal(texts.bytes + item->text, text, strlen(text));
+    size_t n;
+    const int32_t *ids = sc_labelled_texts_labels(&texts, item, &n);
+    for (size_t k = 0; k < n; k++) {
+        assert_non_null(names[k]);
+        assert_string_equal(labels.names[ids[k]], names[k]);
+    }
+    assert_null(names[n]);
+}
+
+static void texts_with_several_labels(void **state)
+{
+    (void)state;
+    static const char *const both[] = {"joy", "anger", NULL}, *const one[] = {"joy", NULL}, *const none[] = {NULL};
+    sc_data_columns columns = sc_data_columns_defaults();
+    columns.label_separator = ",";
+    assert_int_equal(read_as("both\t joy , anger,joy \nnone\t\none\tjoy\n", SC_DATA_TEXT_LABEL, &columns, false),
+                     SC_OK);
+    assert_int_equal(
+        read_as("{\"text\": \"both\", \"label\": [\"joy\", \"anger\"]}\n{\"text\": \"none\", \"label\": []}\n",
+                SC_DATA_JSONL, &columns, true),
+        SC_OK);
+    columns.label_separator = " | ";
+    assert_int_equal(read_as("label,text\njoy | anger,both\n,none\n", SC_DATA_CSV, &columns, true), SC_OK);
+    assert_int_equal(sc_labelled_texts_sort(&texts, &labels), SC_OK);
+    assert_string_equal(labels.names[0], "anger");
+    assert_int_equal(texts.n, 7);
+    assert_set(0, "both", both);
+    assert_set(1, "none", none);
+    assert_set(2, "one", one);
+    assert_set(3, "both", both);
+    assert_set(4, "none", none);
+    assert_set(5, "both", both);
+    assert_set(6, "none", none);
+    assert_int_equal(sc_labelled_texts_check(&texts, &labels, "f"), SC_OK);
+
+    sc_labelled_texts split = {0};
+    assert_int_equal(sc_labelled_texts_split(&texts, 1, 0.5, &split), SC_OK);
+    assert_int_equal(split.n + texts.n, 7);
+    for (size_t i = 0; i < split.n; i++) {
+        size_t n;
+        const int32_t *ids = sc_labelled_texts_labels(&split, &split.items[i], &n);
+        bool is_both = split.bytes[split.items[i].text] == 'b', is_one = split.bytes[split.items[i].text] == 'o';
+        assert_int_equal(n, is_both ? 2 : is_one);
+        assert_true(n == 0 || strcmp(labels.names[ids[0]], "joy") == 0);
+    }
+    sc_labelled_texts_clear(&split);
+
+    static const struct {
+        const char *bytes, *message;
+        sc_data_format format;
+    } bad[] = {
+        {"a\tx,,y\n", "f:1: has no label", SC_DATA_TEXT_LABEL},
+        {"a\tx,\n", "f:1: has nothing behind the last ','", SC_DATA_TEXT_LABEL},
+        {"a\tx\n\ty\n", "f:2: has no text", SC_DATA_TEXT_LABEL},
+        {"{\"text\": \"a\", \"label\": \"x\"}\n", "is no array", SC_DATA_JSONL},
+        {"{\"text\": \"a\"}\n", "is missing", SC_DATA_JSONL},
+        {"{\"text\": \"a\", \"label\": [[]]}\n", "neither a text nor an integer", SC_DATA_JSONL},
+    };
+    columns.label_separator = ",";
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        clear(NULL);
+        assert_int_equal(read_as(bad[i].bytes, bad[i].format, &columns, false), SC_INVALID);
+        if (!strstr(sc_status_message(), bad[i].message))
+            fail_msg("message \"%s\" lacks \"%s\"", sc_status_message(), bad[i].message);
+    }
+}
+
 static void lines_with_a_tab(void **state)
 {
     (void)state;
@@ -166,6 +238,7 @@ static void a_split_by_seed_takes_a_share(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(texts_with_several_labels, clear),
         cmocka_unit_test_teardown(lines_with_a_tab, clear),
         cmocka_unit_test_teardown(comma_separated_values, clear),
         cmocka_unit_test_teardown(json_lines, clear),
