@@ -97,7 +97,7 @@ static sc_status prepare(evaluator *e)
 static sc_status start(evaluator *e)
 {
     int S = e->options->workers;
-    SC_TRY(sc_local_cluster_open(&e->local, &e->clock, S, e->options->threads));
+    SC_TRY(sc_local_cluster_open(&e->local, &e->clock, S, e->options->threads, -1));
     e->assignment = (sc_assignment){
         .model = e->model,
         .plans = (const sc_plan *const *)e->plans,

@@ -63,7 +63,7 @@ static sc_status prepare(generator *g)
 
 static sc_status start(generator *g)
 {
-    SC_TRY(sc_local_cluster_open(&g->local, &g->clock, g->options->workers, g->options->threads));
+    SC_TRY(sc_local_cluster_open(&g->local, &g->clock, g->options->workers, g->options->threads, -1));
     g->assignment = (sc_assignment){
         .model = g->model,
         .plans = (const sc_plan *const *)&g->plan,

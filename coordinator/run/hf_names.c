@@ -30,7 +30,9 @@ const char *sc_hf_names_bare(const char *name)
 
 static void add(sc_hf_name_list *list, const char *name, size_t n, const char *rest)
 {
-    snprintf(list->names[list->n++], SC_NAME_BYTES, "%.*s%s", (int)n, name, rest);
+    char text[SC_NAME_BYTES]; /* a name of the list may be the beginning of the next */
+    snprintf(text, sizeof text, "%.*s%s", (int)n, name, rest);
+    memcpy(list->names[list->n++], text, sizeof text);
 }
 
 void sc_hf_names_of(const char *name, sc_hf_name_list *out)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-sc_status sc_local_cluster_open(sc_local_cluster *self, const sc_clock *clock, int n_workers, int threads)
+sc_status sc_local_cluster_open(sc_local_cluster *self, const sc_clock *clock, int n_workers, int threads, int restarts)
 {
     static const char defaults[] = "{data: {train: [none]}}"; /* the one key that has no default */
     *self = (sc_local_cluster){0};
@@ -14,7 +14,7 @@ sc_status sc_local_cluster_open(sc_local_cluster *self, const sc_clock *clock, i
         .config = self->config,
         .listen = sc_local_workers_endpoint(self->workers),
         .n_workers = n_workers,
-        .restarts = -1,
+        .restarts = restarts,
     };
     SC_TRY(sc_cluster_new(&options, &self->cluster));
     SC_TRY(sc_local_workers_start(self->workers, self->cluster, clock, threads, NULL, NULL, false));

@@ -5,11 +5,14 @@
 #include "coordinator/run/weights.h"
 #include "coordinator/schedule/partition.h"
 #include "coordinator/schedule/schedule.h"
+#include "proto/base/log.h"
 
 #include <assert.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SC_LOG_SUBSYSTEM "predict"
 
 enum {
     SHORTEST = 8,           /* tokens of a row, as examples.h has it */
@@ -19,6 +22,7 @@ enum {
     MICRO_BATCH = 2048,     /* tokens of a micro-batch, padding included */
     WINDOW = 512,           /* items: enough that micro-batches of like length are full */
     WINDOW_BYTES = 4 << 20, /* of their texts */
+    ATTEMPTS = 5,           /* losses of workers in a row without a step in between */
     MAX_PLANS = 7,          /* of 1, 2, 4 ... 64 micro-batches */
     IN_FLIGHT = SC_CLUSTER_MAX_IN_FLIGHT,
 };
@@ -36,7 +40,7 @@ typedef struct row_list {
 
 /* One plan's run: rows micro-batch by micro-batch. */
 typedef struct step {
-    int M;
+    int plan, M;
     int *B;           /* [M]: rows of each */
     queued_row *rows; /* [M * options.B]: those of micro-batch m from m * options.B on */
 } step;
@@ -62,6 +66,7 @@ struct sc_predictor {
     size_t at;                       /* the next row of `closed` */
     step steps[IN_FLIGHT];
     uint64_t sent, done; /* steps */
+    int n_losses;        /* of workers since a step was done */
     uint64_t n_tokens;
     bool readable;
 };
@@ -190,7 +195,7 @@ static sc_status load_weights(sc_predictor *self)
 sc_status sc_predictor_start_workers(sc_predictor *self)
 {
     SC_TRY(make_room(self));
-    SC_TRY(sc_local_cluster_open(&self->local, &self->clock, self->options.workers, self->options.threads));
+    SC_TRY(sc_local_cluster_open(&self->local, &self->clock, self->options.workers, self->options.threads, ATTEMPTS));
     self->assignment = (sc_assignment){
         .model = self->model.model,
         .plans = (const sc_plan *const *)self->plans,
@@ -304,8 +309,8 @@ static int cut(const sc_predictor *self, size_t at)
     return n;
 }
 
-/* Cuts as many micro-batches as there is a plan for; returns its number. */
-static int fill_step(sc_predictor *self, step *s)
+/* Cuts as many micro-batches as there is a plan for. */
+static void fill_step(sc_predictor *self, step *s)
 {
     const int most = most_microbatches(self);
     size_t at = self->at;
@@ -315,13 +320,12 @@ static int fill_step(sc_predictor *self, step *s)
         memcpy(s->rows + (size_t)s->M++ * (size_t)self->B, self->closed.rows + at, (size_t)n * sizeof *s->rows);
         at += (size_t)n;
     }
-    int plan = 0;
-    while (plan + 1 < self->n_plans && 2 << plan <= s->M)
-        plan++;
-    s->M = 1 << plan;
+    s->plan = 0;
+    while (s->plan + 1 < self->n_plans && 2 << s->plan <= s->M)
+        s->plan++;
+    s->M = 1 << s->plan;
     for (int m = 0; m < s->M; m++)
         self->at += (size_t)s->B[m];
-    return plan;
 }
 
 static void fill_batch(sc_predictor *self, const queued_row *rows, int B)
@@ -343,7 +347,6 @@ static void fill_batch(sc_predictor *self, const queued_row *rows, int B)
             batch->targets[at + (size_t)t] = SC_NO_TARGET;
         }
         batch->lengths[b] = row->n;
-        self->n_tokens += (uint64_t)row->n;
     }
 }
 
@@ -361,16 +364,38 @@ static sc_status send_batch(sc_predictor *self, uint64_t sequence, int m)
     return sc_model_predicts_next(model) ? sc_cluster_send_next(cluster, sequence, m, self->next, b->B) : SC_OK;
 }
 
-static sc_status send_step(sc_predictor *self)
+static sc_status send_step(sc_predictor *self, uint64_t sequence)
 {
-    const uint64_t sequence = ++self->sent;
-    step *s = &self->steps[sequence % IN_FLIGHT];
-    const int plan = fill_step(self, s);
+    const step *s = &self->steps[sequence % IN_FLIGHT];
     for (int m = 0; m < s->M; m++) {
         fill_batch(self, s->rows + (size_t)m * (size_t)self->B, s->B[m]);
         SC_TRY(send_batch(self, sequence, m));
     }
-    return sc_cluster_run(self->local.cluster, sequence, plan, 0, 0, true);
+    return sc_cluster_run(self->local.cluster, sequence, s->plan, 0, 0, true);
+}
+
+/* Over those that are left and the one that was started again: all have lost what they were computing. */
+static sc_status begin_again(sc_predictor *self)
+{
+    sc_cluster *cluster = self->local.cluster;
+    sc_cluster_recover(cluster);
+    SC_TRY(sc_cluster_gather(cluster));
+    SC_TRY(sc_cluster_assign(cluster, &self->assignment));
+    SC_TRY(load_weights(self));
+    for (uint64_t sequence = self->done + 1; sequence <= self->sent; sequence++)
+        SC_TRY(send_step(self, sequence));
+    return SC_OK;
+}
+
+/* After an error: makes good the loss of a worker, if that is what it was. */
+static sc_status recover(sc_predictor *self, sc_status status)
+{
+    while (status != SC_OK && sc_cluster_can_recover(self->local.cluster) && self->n_losses < ATTEMPTS) {
+        self->n_losses++;
+        SC_WARN("%s; another is started in its place", sc_status_message());
+        status = begin_again(self);
+    }
+    return status;
 }
 
 sc_status sc_predictor_start(sc_predictor *self)
@@ -380,7 +405,8 @@ sc_status sc_predictor_start(sc_predictor *self)
             close_window(self);
         if (self->at == self->closed.n)
             return SC_OK;
-        SC_TRY(send_step(self));
+        fill_step(self, &self->steps[++self->sent % IN_FLIGHT]);
+        SC_TRY(recover(self, send_step(self, self->sent)));
     }
     return SC_OK;
 }
@@ -417,6 +443,7 @@ static sc_status take_step(sc_predictor *self, const step *s, sc_buffer *logits)
             if (b < s->B[m]) {
                 SC_TRY(self->task->take(&self->model, row->item, row->row, at));
                 row->item->n_rows_taken++;
+                self->n_tokens += (uint64_t)row->n;
             }
             if (b < s->B[m] || !packed)
                 at += stride_of(self, row);
@@ -440,11 +467,13 @@ sc_status sc_predictor_wait(sc_predictor *self, int fd)
     sc_status status = sc_cluster_poll(cluster);
     if (fd >= 0)
         (void)sc_cluster_watch(cluster, fd, NULL, NULL);
+    status = recover(self, status);
     while (status == SC_OK && self->done < self->sent && sc_cluster_has_answers(cluster, self->done + 1)) {
         const sc_step_result *result;
         SC_TRY(sc_cluster_wait(cluster, self->done + 1, &result));
         status = take_step(self, &self->steps[(self->done + 1) % IN_FLIGHT], result->logits);
         self->done++;
+        self->n_losses = 0;
     }
     return status;
 }

@@ -10,6 +10,9 @@
  * A row's logits depend on it alone, not on the rows beside it, the padding or the cut of the model: the answers are
  * the same bits for any number of workers and threads, and however the input trickles in. Memory is bounded by three windows.
  *
+ * A worker that is lost is started again, given the weights, and what was under way is sent once more: answers come once, and
+ * are the same. After several losses in a row without a step in between it is given up.
+ *
  * Thread: one owns it; SIGINT and SIGTERM are blocked for the process and seen by sc_predictor_stop_requested. */
 #ifndef SC_PREDICTOR_H
 #define SC_PREDICTOR_H

@@ -141,6 +141,22 @@ exec 3>&-
 [ $code -eq 1 ] || fail "exit code $code after a signal"
 says stopped.err 'stopped by a signal'
 
+# a worker that is killed is replaced, in the middle of much and while nothing is to be done: the answers are the same
+mkfifo killing
+stagecoach predict "$golden/classification" --workers 2 <killing >killed.jsonl 2>killed.err &
+pid=$!
+exec 3>killing
+for round in 1 2 3; do
+  cat many.txt >&3
+  [ $round = 2 ] || wait_for_lines $((320 * round)) killed.jsonl '"label"'
+  kill -9 "$(cut -d' ' -f$((round % 2 + 1)) /proc/$pid/task/$pid/children)"
+done
+cat many.txt >&3
+exec 3>&-
+wait $pid || { cat killed.err >&2; fail "the loss of a worker ended the stream"; }
+for i in $(seq 160); do cat first; done | cmp - killed.jsonl || fail "answers differ after the loss of a worker"
+says killed.err 'signal 9' 'another is started'
+
 # wrong use
 expect 1 stagecoach predict "$sources/tests/golden/hf-gpt2" --text good
 says err GPT2LMHeadModel 'stagecoach generate'
