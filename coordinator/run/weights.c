@@ -58,6 +58,7 @@ sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_t
     SC_TRY(sc_checksums_remove(dir)); /* of earlier weights: they would lie while these come */
     SC_TRY(save_tensors(cluster, model, step, file_in(dir, "model.safetensors", path)));
     SC_TRY(sc_tokenizer_save(tokenizer, file_in(dir, "stagecoach_tokenizer.json", path)));
+    SC_TRY(sc_tokenizer_export(tokenizer, dir));
     SC_TRY(sc_hf_config_save(model, SC_F32, labels, file_in(dir, "config.json", path)));
     return sc_checksums_write(dir, names, (int)(sizeof names / sizeof names[0]));
 }

@@ -12,7 +12,8 @@
  * weights do not say. Errors: SC_NOT_FOUND, with the steps that there are; SC_DATA_LOSS. */
 sc_status sc_weights_find(const char *dir, int64_t wanted, char *out, int64_t *step);
 
-/* Fetches every parameter of the assigned model from the workers and writes DIR (which exists). Each file appears under its
+/* Fetches every parameter of the assigned model from the workers and writes DIR (which exists), with the tokenizer in both forms,
+ * so that transformers loads it as it is. Each file appears under its
  * name only when it is complete, config.json last, and their checksums behind it (checksums.h). `step` goes into the weights' metadata.
  * labels: as for sc_hf_config_save. */
 sc_status sc_weights_save(sc_cluster *cluster, const sc_model *model, const sc_tokenizer *tokenizer,
