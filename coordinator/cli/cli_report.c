@@ -7,9 +7,10 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char help[] =
-    "Usage: stagecoach report FILE [--format F] [--digits N]\n"
+    "Usage: stagecoach report FILE [--format F] [--digits N] [--label-separator S]\n"
     "\n"
     "Prints how good the predictions in FILE are. It has an example or token a line; the last two columns are the\n"
     "right label and the predicted one, between blanks or, if the first line has a tab, between tabs; an empty line\n"
@@ -22,10 +23,13 @@ static const char help[] =
     "               json       all scores, as one JSON object\n"
     "               (default: seqeval if all labels are O, B-..., I-..., E-... or S-..., else sklearn)\n"
     "  --digits N   of the fractions of sklearn and seqeval (default: 2)\n"
+    "  --label-separator S   an example has any number of labels, with S between them: the columns stand between "
+    "tabs,\n"
+    "               an empty one is none, and the format is sklearn, as of an indicator matrix, or json\n"
     "  --help       show this text\n";
 
 typedef struct options {
-    const char *file;
+    const char *file, *separator; /* NULL: an example has one label */
     sc_report_format format;
     bool has_format, help;
     int64_t digits;
@@ -36,6 +40,7 @@ static bool parse(int argc, char **argv, options *o)
 {
     static const struct option longs[] = {{"format", required_argument, NULL, 'f'},
                                           {"digits", required_argument, NULL, 'd'},
+                                          {"label-separator", required_argument, NULL, 's'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     optind = 0; /* glibc: start afresh, whatever scanned before */
@@ -49,6 +54,12 @@ static bool parse(int argc, char **argv, options *o)
                 sc_cli_usage(argv[0],
                              "option '--format' wants sklearn, seqeval, conlleval, confusion or json, not '%s'",
                              optarg);
+                return false;
+            }
+        } else if (c == 's') {
+            o->separator = optarg;
+            if (!*optarg || strpbrk(optarg, "\t\r\n")) {
+                sc_cli_usage(argv[0], "option '--label-separator' wants characters other than a tab or a line's end");
                 return false;
             }
         } else if (c != 'd') {
@@ -70,16 +81,23 @@ static sc_status run(const options *o)
     char *bytes;
     size_t n_bytes;
     SC_TRY(sc_files_read(o->file, INT32_MAX, &bytes, &n_bytes));
+    const sc_text text = {.name = o->file, .bytes = bytes, .n_bytes = n_bytes};
     sc_predictions predictions = {0};
+    sc_label_sets sets = {0};
     sc_status status =
-        sc_predictions_read(&(sc_text){.name = o->file, .bytes = bytes, .n_bytes = n_bytes}, &predictions);
-    if (status == SC_OK) {
+        o->separator ? sc_label_sets_read(&text, o->separator, &sets) : sc_predictions_read(&text, &predictions);
+    if (status == SC_OK && o->separator) {
+        status = sc_report_print_sets(&sets, o->has_format ? o->format : SC_REPORT_SKLEARN, (int)o->digits, stdout);
+        if (status != SC_OK)
+            status = SC_FAIL(status, "%s: %s", o->file, sc_status_message());
+    } else if (status == SC_OK) {
         const sc_report_format fitting = sc_predictions_are_tags(&predictions) ? SC_REPORT_SEQEVAL : SC_REPORT_SKLEARN;
         status = sc_report_print(&predictions, o->has_format ? o->format : fitting, (int)o->digits, stdout);
         if (status != SC_OK)
             status = SC_FAIL(status, "%s: %s", o->file, sc_status_message());
     }
     sc_predictions_clear(&predictions);
+    sc_label_sets_clear(&sets);
     free(bytes);
     return status;
 }

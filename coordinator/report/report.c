@@ -112,6 +112,47 @@ static sc_status print_seqeval(const sc_predictions *predictions, int digits, FI
     return SC_OK;
 }
 
+/* --- label sets --------------------------------------------------------------------------------------------------------- */
+
+typedef struct set_scores {
+    sc_score *of_labels; /* [labels.n] */
+    sc_score micro, macro, weighted, samples;
+} set_scores;
+
+static sc_status score_sets(const sc_label_sets *sets, set_scores *out)
+{
+    const size_t n = (size_t)sets->labels.n;
+    *out = (set_scores){.of_labels = calloc(n + 1, sizeof *out->of_labels)};
+    if (sets->n == 0 || !out->of_labels) {
+        free(out->of_labels);
+        return sets->n == 0 ? SC_FAIL(SC_INVALID, "there is no prediction to report on")
+                            : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a report on %zu labels", n);
+    }
+    for (size_t i = 0; i < n; i++)
+        out->of_labels[i] = sc_score_of(sets->counts[i]);
+    out->micro = sc_score_of(sc_counts_sum(sets->counts, n));
+    out->macro = sc_scores_mean(out->of_labels, n, false);
+    out->weighted = sc_scores_mean(out->of_labels, n, true);
+    out->samples = sc_scores_mean(sets->samples, sets->n, false);
+    return SC_OK;
+}
+
+static sc_status print_sets(const sc_label_sets *sets, int digits, FILE *out)
+{
+    set_scores scores;
+    SC_TRY(score_sets(sets, &scores));
+    const table self = begin_table(out, &sets->labels, digits);
+    for (int32_t i = 0; i < sets->labels.n; i++)
+        print_row(&self, sets->labels.names[i], scores.of_labels[i]);
+    fputc('\n', out);
+    print_row(&self, "micro avg", scores.micro);
+    print_row(&self, "macro avg", scores.macro);
+    print_row(&self, "weighted avg", scores.weighted);
+    print_row(&self, "samples avg", scores.samples);
+    free(scores.of_labels);
+    return SC_OK;
+}
+
 /* --- conlleval --------------------------------------------------------------------------------------------------------- */
 
 /* The script computes in percent, which can round otherwise than a fraction would. */
@@ -247,6 +288,16 @@ sc_status sc_report_json(const sc_predictions *predictions, json_t **out)
     return status;
 }
 
+static sc_status dump(json_t *json, FILE *out)
+{
+    const int bad = json_dumpf(json, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    json_decref(json);
+    if (bad)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a report");
+    fputc('\n', out);
+    return SC_OK;
+}
+
 sc_status sc_report_print(const sc_predictions *predictions, sc_report_format format, int digits, FILE *out)
 {
     if (predictions->n == 0)
@@ -265,10 +316,29 @@ sc_status sc_report_print(const sc_predictions *predictions, sc_report_format fo
     }
     json_t *json;
     SC_TRY(sc_report_json(predictions, &json));
-    const int bad = json_dumpf(json, out, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    json_decref(json);
-    if (bad)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a report");
-    fputc('\n', out);
-    return SC_OK;
+    return dump(json, out);
+}
+
+sc_status sc_report_json_sets(const sc_label_sets *sets, json_t **out)
+{
+    *out = NULL;
+    set_scores scores;
+    SC_TRY(score_sets(sets, &scores));
+    *out = json_pack("{sI,sf,so,so,so,so,so}", "examples", (json_int_t)sets->n, "accuracy",
+                     (double)sets->n_exact / (double)sets->n, "classes", scores_json(&sets->labels, scores.of_labels),
+                     "micro avg", score_json(scores.micro), "macro avg", score_json(scores.macro), "weighted avg",
+                     score_json(scores.weighted), "samples avg", score_json(scores.samples));
+    free(scores.of_labels);
+    return *out ? SC_OK : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a report");
+}
+
+sc_status sc_report_print_sets(const sc_label_sets *sets, sc_report_format format, int digits, FILE *out)
+{
+    if (format == SC_REPORT_SKLEARN)
+        return print_sets(sets, digits, out);
+    if (format != SC_REPORT_JSON)
+        return SC_FAIL(SC_INVALID, "of examples with several labels there are the formats sklearn and json");
+    json_t *json;
+    SC_TRY(sc_report_json_sets(sets, &json));
+    return dump(json, out);
 }

@@ -10,10 +10,15 @@
  *      "macro avg": {...}, "weighted avg": {...},
  *      "confusion": {"labels": [...], "counts": [[...], ...]},
  *      "entities": {"types": {"NAME": {...}, ...}, "micro avg": {...}, "macro avg": {...}, "weighted avg": {...}}}
- *     "entities" for tags alone, counted as seqeval does. */
+ *     "entities" for tags alone, counted as seqeval does.
+ *
+ * Of examples with any number of labels (label_sets.h) there are sklearn, as it reports on an indicator matrix, and json:
+ *     {"examples": n, "accuracy": a (all labels right), "classes": {...},
+ *      "micro avg": {...}, "macro avg": {...}, "weighted avg": {...}, "samples avg": {...}} */
 #ifndef SC_REPORT_H
 #define SC_REPORT_H
 
+#include "coordinator/report/label_sets.h"
 #include "coordinator/report/predictions.h"
 
 #include <jansson.h>
@@ -36,5 +41,9 @@ bool sc_report_format_parse(const char *name, sc_report_format *out);
 sc_status sc_report_print(const sc_predictions *predictions, sc_report_format format, int digits, FILE *out);
 /* The JSON alone. *out is owned. Errors: SC_INVALID (no prediction), SC_RESOURCE_EXHAUSTED. */
 sc_status sc_report_json(const sc_predictions *predictions, json_t **out);
+
+/* The same of label sets, which are sorted. Errors: SC_INVALID also for another format. */
+sc_status sc_report_print_sets(const sc_label_sets *sets, sc_report_format format, int digits, FILE *out);
+sc_status sc_report_json_sets(const sc_label_sets *sets, json_t **out);
 
 #endif

@@ -21,9 +21,11 @@ struct sc_scorer {
     /* with labels: */
     const sc_dataset *data;
     int32_t *predicted; /* by text or word */
+    bool *on;           /* [texts][labels], where a text has any number, instead */
     double loss;
     uint64_t n_targets;
     sc_predictions predictions;
+    sc_label_sets sets;
 };
 
 static size_t n_predicted(const sc_scorer *self)
@@ -40,11 +42,14 @@ sc_status sc_scorer_new(sc_feed *feed, const sc_model *model, sc_data_split spli
     self->feed = feed;
     self->model = model;
     self->split = split;
-    if (!sc_feed_labels(feed) || model->multi_label)
+    if (!sc_feed_labels(feed))
         return SC_OK;
     self->data = sc_feed_dataset(feed);
-    self->predicted = calloc(n_predicted(self) + 1, sizeof *self->predicted);
-    if (self->predicted)
+    if (model->multi_label)
+        self->on = calloc(n_predicted(self) + 1, (size_t)model->labels * sizeof *self->on);
+    else
+        self->predicted = calloc(n_predicted(self) + 1, sizeof *self->predicted);
+    if (self->predicted || self->on)
         return SC_OK;
     sc_scorer_destroy(out);
     return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the predictions of an evaluation");
@@ -56,7 +61,9 @@ void sc_scorer_destroy(sc_scorer **self_p)
     if (!self)
         return;
     sc_predictions_clear(&self->predictions);
+    sc_label_sets_clear(&self->sets);
     free(self->predicted);
+    free(self->on);
     free(self);
     *self_p = NULL;
 }
@@ -72,6 +79,7 @@ void sc_scorer_begin(sc_scorer *self)
     memset(self->counts, 0, sizeof self->counts);
     memset(self->correct, 0, sizeof self->correct);
     sc_predictions_clear(&self->predictions);
+    sc_label_sets_clear(&self->sets);
     self->loss = 0;
     self->n_targets = 0;
 }
@@ -96,17 +104,36 @@ static sc_status add_losses(sc_scorer *self, sc_feed_item item, const sc_step_re
     return SC_OK;
 }
 
+static sc_status diverged(const sc_scorer *self)
+{
+    return SC_FAIL(SC_ABORTED,
+                   "the model has diverged: its logits of the %s data are no numbers; a smaller train.learning_rate "
+                   "or a longer warm-up helps",
+                   sc_data_split_name(self->split));
+}
+
+/* A text's logits, one for each label. */
+static sc_status add_set(sc_scorer *self, size_t index, const float *logits, const int32_t *right)
+{
+    const size_t K = (size_t)self->model->labels;
+    for (size_t k = 0; k < K; k++) {
+        const double x = (double)logits[k];
+        if (!isfinite(x))
+            return diverged(self);
+        self->on[index * K + k] = sc_decode_is_on(logits[k]);
+        self->loss += fmax(x, 0) - x * right[k] + log1p(exp(-fabs(x)));
+    }
+    self->n_targets += K;
+    return SC_OK;
+}
+
 /* One target's logits. */
 static sc_status add_target(sc_scorer *self, size_t index, const float *logits, int32_t right)
 {
     const int K = self->model->labels;
     const int32_t found = sc_decode_class(logits, K, NULL);
     if (found == SC_DECODE_NONE)
-        return SC_FAIL(
-            SC_ABORTED,
-            "the model has diverged: its logits of the %s data are no numbers; a smaller train.learning_rate "
-            "or a longer warm-up helps",
-            sc_data_split_name(self->split));
+        return diverged(self);
     double sum = 0;
     for (int k = 0; k < K; k++)
         sum += exp((double)logits[k] - (double)logits[found]);
@@ -121,6 +148,8 @@ static sc_status add_row(sc_scorer *self, const sc_micro_batch *batch, int b, co
 {
     const size_t K = (size_t)self->model->labels;
     const sc_examples_source source = sc_examples_source_of(sc_feed_examples(self->feed, self->split), batch->rows[b]);
+    if (self->on)
+        return add_set(self, source.first, logits, batch->targets + (size_t)b * K);
     if (self->model->task == SC_TASK_CLASSIFICATION)
         return add_target(self, source.first, logits, batch->targets[b]);
     size_t word = source.first;
@@ -172,6 +201,42 @@ static sc_status predict(sc_scorer *self)
     return SC_OK;
 }
 
+static sc_status predict_sets(sc_scorer *self)
+{
+    char *const *names = sc_feed_labels(self->feed)->names;
+    const sc_labelled_texts *texts = &self->data->texts[self->split];
+    const size_t K = (size_t)self->model->labels;
+    for (size_t i = 0; i < texts->n; i++) {
+        size_t n;
+        const int32_t *right = sc_labelled_texts_labels(texts, &texts->items[i], &n);
+        for (size_t k = 0; k < n; k++)
+            SC_TRY(sc_label_sets_add(&self->sets, names[right[k]], strlen(names[right[k]]), false));
+        for (size_t k = 0; k < K; k++)
+            if (self->on[i * K + k])
+                SC_TRY(sc_label_sets_add(&self->sets, names[k], strlen(names[k]), true));
+        SC_TRY(sc_label_sets_end(&self->sets));
+    }
+    return sc_label_sets_sort(&self->sets);
+}
+
+static sc_status score_sets(sc_scorer *self, sc_score_list *out)
+{
+    SC_TRY(predict_sets(self));
+    const sc_label_sets *sets = &self->sets;
+    const size_t n = (size_t)sets->labels.n;
+    sc_score *scores = calloc(n + 1, sizeof *scores);
+    if (!scores)
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the scores of an evaluation");
+    for (size_t i = 0; i < n; i++)
+        scores[i] = sc_score_of(sets->counts[i]);
+    sc_score_list_add(out, "loss", self->loss / (double)self->n_targets);
+    sc_score_list_add(out, "accuracy", (double)sets->n_exact / (double)sets->n);
+    sc_score_list_add(out, "micro_f1", sc_score_of(sc_counts_sum(sets->counts, n)).f1);
+    sc_score_list_add(out, "macro_f1", sc_scores_mean(scores, n, false).f1);
+    free(scores);
+    return SC_OK;
+}
+
 static sc_status score_labels(sc_scorer *self, sc_score_list *out)
 {
     sc_class_table table = {0};
@@ -196,6 +261,8 @@ done:
 sc_status sc_scorer_finish(sc_scorer *self, sc_score_list *out)
 {
     *out = (sc_score_list){0};
+    if (self->on)
+        return score_sets(self, out);
     if (self->data)
         return score_labels(self, out);
     const sc_loss_counts counts = {.n_losses = sc_model_n_losses(self->model), .n = {self->counts[0], self->counts[1]}};
@@ -213,16 +280,47 @@ sc_status sc_scorer_finish(sc_scorer *self, sc_score_list *out)
 
 const sc_predictions *sc_scorer_predictions(const sc_scorer *self)
 {
-    return self->data ? &self->predictions : NULL;
+    return self->predicted ? &self->predictions : NULL;
+}
+
+const sc_label_sets *sc_scorer_sets(const sc_scorer *self)
+{
+    return self->on ? &self->sets : NULL;
 }
 
 /* --- the file ---------------------------------------------------------------------------------------------------------- */
 
-static void put_line(FILE *out, const char *text, size_t n, const char *right, const char *predicted)
+static void put_text(FILE *out, const char *text, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         putc(text[i] == '\t' || text[i] == '\n' || text[i] == '\r' ? ' ' : text[i], out);
-    fprintf(out, "\t%s\t%s\n", right, predicted);
+    putc('\t', out);
+}
+
+static void put_line(FILE *out, const char *text, size_t n, const char *right, const char *predicted)
+{
+    put_text(out, text, n);
+    fprintf(out, "%s\t%s\n", right, predicted);
+}
+
+static void put_sets(const sc_scorer *self, const char *separator, FILE *out)
+{
+    char *const *names = sc_feed_labels(self->feed)->names;
+    const sc_labelled_texts *texts = &self->data->texts[self->split];
+    const size_t K = (size_t)self->model->labels;
+    for (size_t i = 0; i < texts->n; i++) {
+        const sc_labelled_text *item = &texts->items[i];
+        size_t n, n_on = 0;
+        const int32_t *right = sc_labelled_texts_labels(texts, item, &n);
+        put_text(out, texts->bytes + item->text, item->n_text);
+        for (size_t k = 0; k < n; k++)
+            fprintf(out, "%s%s", k ? separator : "", names[right[k]]);
+        putc('\t', out);
+        for (size_t k = 0; k < K; k++)
+            if (self->on[i * K + k])
+                fprintf(out, "%s%s", n_on++ ? separator : "", names[k]);
+        putc('\n', out);
+    }
 }
 
 static void put_all(const sc_scorer *self, FILE *out)
@@ -244,14 +342,17 @@ static void put_all(const sc_scorer *self, FILE *out)
     }
 }
 
-sc_status sc_scorer_write(const sc_scorer *self, const char *path)
+sc_status sc_scorer_write(const sc_scorer *self, const char *path, const char *separator)
 {
     char *text = NULL;
     size_t n = 0;
     FILE *out = open_memstream(&text, &n);
     if (!out)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for the predictions", path);
-    put_all(self, out);
+    if (self->on)
+        put_sets(self, separator, out);
+    else
+        put_all(self, out);
     const bool failed = ferror(out) != 0;
     sc_status status = fclose(out) != 0 || failed
                            ? SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for the predictions", path)

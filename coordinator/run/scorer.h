@@ -3,7 +3,7 @@
  *   next_token               loss, perplexity
  *   classification, tagging  loss, accuracy, macro_f1 over the labels that are right or predicted somewhere; of tags also entity_f1,
  *                            counted as seqeval does. Of tokens those count that have a tag: a word's first.
- *     any number of labels   loss, accuracy of each label by itself
+ *     any number of labels   loss of a label, accuracy of texts with all labels right, micro_f1, macro_f1
  *   pretraining              loss of masked words and next sentences together, accuracy of masked words, next_accuracy
  *   masked_words             loss, accuracy
  *
@@ -15,6 +15,7 @@
 #define SC_SCORER_H
 
 #include "coordinator/data/feed.h"
+#include "coordinator/report/label_sets.h"
 #include "coordinator/report/predictions.h"
 #include "coordinator/run/cluster.h"
 #include "coordinator/run/score_list.h"
@@ -35,10 +36,13 @@ sc_status sc_scorer_add(sc_scorer *self, uint64_t round, const sc_step_result *r
 /* Errors: SC_RESOURCE_EXHAUSTED. */
 sc_status sc_scorer_finish(sc_scorer *self, sc_score_list *out);
 
-/* What was predicted, in the order of the data. Borrowed until the next begin. NULL: the task has no labels. */
+/* What was predicted, in the order of the data, where an example has one label; and where it has any number. Borrowed until the
+ * next begin. NULL: the task has no such labels. */
 const sc_predictions *sc_scorer_predictions(const sc_scorer *self);
+const sc_label_sets *sc_scorer_sets(const sc_scorer *self);
 /* Writes it as `report` reads it: text or word, the right label, the predicted one, between tabs, an empty line behind each
- * sentence of words; tabs and line ends in texts become blanks. Errors: as sc_files_replace. */
-sc_status sc_scorer_write(const sc_scorer *self, const char *path);
+ * sentence of words; tabs and line ends in texts become blanks. `separator` stands between labels, where there are several. Errors: as
+ * sc_files_replace. */
+sc_status sc_scorer_write(const sc_scorer *self, const char *path, const char *separator);
 
 #endif

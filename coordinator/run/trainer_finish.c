@@ -93,6 +93,7 @@ static sc_status run_test(sc_trainer *t, int64_t step, sc_score_list *scores)
 static sc_status write_report(sc_trainer *t, int64_t step, const sc_score_list *scores)
 {
     const sc_predictions *predictions = sc_scorer_predictions(t->scorers[SC_SPLIT_TEST]);
+    const sc_label_sets *sets = sc_scorer_sets(t->scorers[SC_SPLIT_TEST]);
     json_t *json = json_object(), *report = NULL;
     char *text = NULL;
     bool ok = json && json_object_set_new(json, "step", json_integer(step)) == 0;
@@ -101,6 +102,8 @@ static sc_status write_report(sc_trainer *t, int64_t step, const sc_score_list *
     sc_status status = SC_OK;
     if (predictions)
         SC_TRY_GOTO(status, sc_report_json(predictions, &report), done);
+    if (sets)
+        SC_TRY_GOTO(status, sc_report_json_sets(sets, &report), done);
     ok = ok && (!report || json_object_update(json, report) == 0);
     if (!ok || !(text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(17))))
         status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the report on the test");
@@ -113,15 +116,16 @@ done:
     return status;
 }
 
-static sc_status print_report(sc_trainer *t, const sc_predictions *predictions, const char *title,
-                              sc_report_format format)
+/* Of predictions, or of sets. */
+static sc_status print_report(sc_trainer *t, const sc_predictions *predictions, const sc_label_sets *sets,
+                              const char *title, sc_report_format format)
 {
     char *text = NULL;
     size_t n = 0;
     FILE *out = open_memstream(&text, &n);
     if (!out)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the report on the test");
-    sc_status status = sc_report_print(predictions, format, 2, out);
+    sc_status status = sets ? sc_report_print_sets(sets, format, 2, out) : sc_report_print(predictions, format, 2, out);
     if (fclose(out) != 0 && status == SC_OK)
         status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for the report on the test");
     if (status == SC_OK) {
@@ -142,15 +146,19 @@ static sc_status test(sc_trainer *t, int64_t step)
     sc_trainer_check_event(sc_event_log_test(t->events, step, &scores));
     sc_progress_eval(t->progress, step, "test", &scores);
     const sc_predictions *predictions = sc_scorer_predictions(scorer);
+    const sc_label_sets *sets = sc_scorer_sets(scorer);
     if (predictions && t->model.task == SC_TASK_TAGGING) {
-        SC_TRY(print_report(t, predictions, "test, by token", SC_REPORT_SKLEARN));
+        SC_TRY(print_report(t, predictions, NULL, "test, by token", SC_REPORT_SKLEARN));
         if (sc_predictions_are_tags(predictions))
-            SC_TRY(print_report(t, predictions, "test, by entity", SC_REPORT_SEQEVAL));
+            SC_TRY(print_report(t, predictions, NULL, "test, by entity", SC_REPORT_SEQEVAL));
     } else if (predictions) {
-        SC_TRY(print_report(t, predictions, "test", SC_REPORT_SKLEARN));
+        SC_TRY(print_report(t, predictions, NULL, "test", SC_REPORT_SKLEARN));
     }
-    if (predictions)
-        SC_TRY(sc_scorer_write(scorer, sc_run_dir_path(t->dir, SC_RUN_DIR_TEST_PREDICTIONS)));
+    if (sets)
+        SC_TRY(print_report(t, NULL, sets, "test", SC_REPORT_SKLEARN));
+    if (predictions || sets)
+        SC_TRY(sc_scorer_write(scorer, sc_run_dir_path(t->dir, SC_RUN_DIR_TEST_PREDICTIONS),
+                               t->config->data.label_separator));
     return write_report(t, step, &scores);
 }
 

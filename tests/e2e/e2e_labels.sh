@@ -48,9 +48,15 @@ for i in $(seq 1 40); do
   *) printf '{"text": "nothing on day %d", "label": []}\n' "$i" ;;
   esac
 done >sets.jsonl
-many=(--set data.train=sets.jsonl --set data.format=jsonl --set model.multi_label=true --threads 1)
+many=(--set data.test_share=0.2 --set train.best_metric=macro_f1 --set data.train=sets.jsonl --set data.format=jsonl --set model.multi_label=true --threads 1)
 for workers in 1 3; do
   expect 0 stagecoach train config.yaml --workers $workers "${many[@]}" --run-dir many$workers
 done
 same_bits many1 many3
 says many1/final/config.json '"problem_type": "multi_label_classification"' '"profits": 0' '"rates": 1'
+cmp many1/test.pred many3/test.pred
+says many1/test.json '"micro avg"' '"samples avg"' '"micro_f1"'
+expect 0 stagecoach report many1/test.pred --label-separator ,
+says out 'samples avg'
+expect 2 stagecoach report many1/test.pred --label-separator ''
+expect 1 stagecoach report many1/test.pred --label-separator , --format confusion

@@ -51,6 +51,93 @@ static void assert_report(const char *name, sc_report_format format, int digits,
     sc_predictions_clear(&predictions);
 }
 
+static sc_label_sets read_sets(const char *bytes, size_t n)
+{
+    sc_label_sets self = {0};
+    if (sc_label_sets_read(&(sc_text){.name = "f", .bytes = bytes, .n_bytes = n}, "|", &self) != SC_OK)
+        fail_msg("%s", sc_status_message());
+    return self;
+}
+
+static char *print_sets(const sc_label_sets *sets, sc_report_format format, int digits)
+{
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    assert_non_null(out);
+    assert_int_equal(sc_report_print_sets(sets, format, digits, out), SC_OK);
+    fclose(out);
+    return text;
+}
+
+static void indicator_matrices_are_reported_as_scikit_learn_does(void **state)
+{
+    (void)state;
+    size_t n;
+    char *bytes = read_golden(REPORTS "sets.pred", &n);
+    sc_label_sets sets = read_sets(bytes, n);
+    for (int digits = 2; digits <= 4; digits += 2) {
+        char *expected = read_golden(digits == 2 ? REPORTS "sets.sklearn.txt" : REPORTS "sets.sklearn4.txt", &n);
+        char *text = print_sets(&sets, SC_REPORT_SKLEARN, digits);
+        assert_string_equal(text, expected);
+        free(text);
+        free(expected);
+    }
+    /* The same numbers to the last bit. */
+    json_t *ours, *theirs = json_load_file(REPORTS "sets.json", 0, NULL);
+    assert_non_null(theirs);
+    assert_int_equal(sc_report_json_sets(&sets, &ours), SC_OK);
+    assert_int_equal(json_integer_value(json_object_get(ours, "examples")), 300);
+    json_object_del(ours, "examples");
+    const char *key;
+    json_t *value;
+    assert_true(json_real_value(json_object_get(ours, "accuracy")) ==
+                json_real_value(json_object_get(theirs, "accuracy")));
+    json_object_update(ours, json_object_get(ours, "classes"));
+    json_object_update(theirs, json_object_get(theirs, "classes"));
+    json_object_foreach(theirs, key, value)
+    {
+        if (!json_is_object(value) || strcmp(key, "classes") == 0)
+            continue;
+        static const char *const parts[] = {"precision", "recall", "f1-score", "support"};
+        for (int i = 0; i < 4; i++)
+            assert_true(json_number_value(json_object_get(json_object_get(ours, key), parts[i])) ==
+                        json_number_value(json_object_get(value, parts[i])));
+    }
+    json_decref(ours);
+    json_decref(theirs);
+    sc_label_sets_clear(&sets);
+    free(bytes);
+}
+
+static void files_of_label_sets_are_checked(void **state)
+{
+    (void)state;
+    static const char good[] = "a\t x | y |x\ty\r\n\nb\t\t\nc\ty\ty\n";
+    sc_label_sets sets = read_sets(good, strlen(good));
+    assert_int_equal(sets.n, 3);
+    assert_int_equal(sets.n_exact, 2);
+    assert_int_equal(sets.labels.n, 2);
+    assert_true(sets.counts[0].right == 1 && sets.counts[0].predicted == 0);
+    assert_true(sets.counts[1].right == 2 && sets.counts[1].correct == 2);
+    FILE *out = fopen("/dev/null", "we");
+    assert_int_equal(sc_report_print_sets(&sets, SC_REPORT_CONLLEVAL, 2, out), SC_INVALID);
+    fclose(out);
+    sc_label_sets_clear(&sets);
+    static const char *const bad[][2] = {{"a|b\n", "f:1: has no tab"},
+                                         {"a\tb\nx\ta\tb\n", "f:2: has 3 columns"},
+                                         {"a||b\tc\n", "f:1: has an empty label"},
+                                         {"a|\tc\n", "f:1: has an empty label"},
+                                         {"\n", "f: holds no prediction"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const sc_text text = {.name = "f", .bytes = bad[i][0], .n_bytes = strlen(bad[i][0])};
+        assert_int_equal(sc_label_sets_read(&text, "|", &sets), SC_INVALID);
+        if (!strstr(sc_status_message(), bad[i][1]))
+            fail_msg("'%s' does not say '%s'", sc_status_message(), bad[i][1]);
+        sc_label_sets_clear(&sets);
+    }
+}
+
 static void conlleval_is_reproduced_to_the_byte(void **state)
 {
     (void)state;
@@ -218,6 +305,8 @@ static void labels_are_numbered_and_sorted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(indicator_matrices_are_reported_as_scikit_learn_does),
+        cmocka_unit_test(files_of_label_sets_are_checked),
         cmocka_unit_test(conlleval_is_reproduced_to_the_byte),
         cmocka_unit_test(scikit_learn_is_reproduced_to_the_byte),
         cmocka_unit_test(seqeval_is_reproduced_to_the_byte),

@@ -12,6 +12,7 @@ import warnings
 
 import seqeval.metrics
 import sklearn.metrics
+import sklearn.preprocessing
 
 warnings.filterwarnings("ignore")
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
@@ -72,3 +73,27 @@ for name in "classes", "many", "tags", "arcada", "edge-a":
         kept["entities"] = seqeval.metrics.classification_report(right, predicted, output_dict=True)
     if name != "many":
         write(name + ".json", json.dumps(kept, indent=1, default=float) + "\n")
+
+
+def make_sets(name, labels, n):
+    """Some texts have no label, some get none, and one label is never predicted."""
+    sets = []
+    with open(name + ".pred", "w") as out:
+        for _ in range(n):
+            right = [x for x in labels if r.random() < 0.25]
+            predicted = [x for x in labels[:-1] if r.random() < (0.7 if x in right else 0.1)]
+            sets.append((right, predicted))
+            print("some text", "|".join(right), "|".join(predicted), sep="\t", file=out)
+    return [s[0] for s in sets], [s[1] for s in sets]
+
+
+right, predicted = make_sets("sets", ["joy", "Ärger", "fear of the day", "never predicted"], 300)
+binarizer = sklearn.preprocessing.MultiLabelBinarizer().fit(right + predicted)
+matrices = binarizer.transform(right), binarizer.transform(predicted)
+names = list(binarizer.classes_)
+for digits, ending in (2, "sklearn"), (4, "sklearn4"):
+    write(f"sets.{ending}.txt", sklearn.metrics.classification_report(*matrices, target_names=names, digits=digits))
+kept = sklearn.metrics.classification_report(*matrices, target_names=names, output_dict=True)
+averages = {key: kept.pop(key) for key in [*kept] if key.endswith(" avg")}
+kept = {"accuracy": sklearn.metrics.accuracy_score(*matrices), "classes": kept, **averages}
+write("sets.json", json.dumps(kept, indent=1, default=float) + "\n")
