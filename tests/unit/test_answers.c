@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/data/labelled_texts.h"
 #include "coordinator/run/answers.h"
+#include "proto/base/files.h"
 
 static sc_labels labels;
 
@@ -121,12 +123,39 @@ static void test_mistakes(void **state)
     }
 }
 
+/* The recipe's file answers each intent of its own training data. */
+static void test_recipe(void **state)
+{
+    (void)state;
+    static const char root[] = SC_SOURCE_DIR "/deploy/recipes/";
+    char data[512], path[512], *bytes;
+    size_t n;
+    snprintf(data, sizeof data, "%sdata/banking77/train.csv", root);
+    snprintf(path, sizeof path, "%scustomer-service/answers.yaml", root);
+    sc_labels intents = {0};
+    sc_labelled_texts texts = {0};
+    sc_data_columns columns = sc_data_columns_defaults();
+    columns.label = "category";
+    assert_int_equal(sc_files_read(data, INT32_MAX, &bytes, &n), SC_OK);
+    const sc_text file = {.name = data, .bytes = bytes, .n_bytes = n};
+    assert_int_equal(sc_labelled_texts_read(&texts, &file, SC_DATA_CSV, &columns, &intents, false), SC_OK);
+    assert_int_equal(intents.n, 77);
+    sc_answers *answers = NULL;
+    if (sc_answers_load(path, &intents, &answers) != SC_OK)
+        fail_msg("%s", sc_status_message());
+    sc_answers_destroy(&answers);
+    sc_labelled_texts_clear(&texts);
+    sc_labels_clear(&intents);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_no_threshold),
         cmocka_unit_test(test_mistakes),
+        cmocka_unit_test(test_recipe),
     };
     return cmocka_run_group_tests(tests, name_labels, clear_labels);
 }
