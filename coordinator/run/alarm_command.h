@@ -4,7 +4,7 @@
  * standard output is our standard error, so that it does not mix with the alarms. Some run at once; an alarm that comes
  * while as many still run as may is not handed on, which is told. At the end they are waited for, not longer than a grace.
  *
- * Thread: one owns it, with SIGCHLD blocked or ignored by nobody else's waitpid (-1). */
+ * Thread: one owns it. Nobody else in the process may wait for any child that ends, only for those of its own. */
 #ifndef SC_ALARM_COMMAND_H
 #define SC_ALARM_COMMAND_H
 

@@ -122,7 +122,8 @@ static sc_status append(char **bytes, size_t *n, size_t *capacity, const char *m
         *bytes = grown;
         *capacity = room;
     }
-    memcpy(*bytes + *n, more, n_more);
+    if (n_more > 0)
+        memcpy(*bytes + *n, more, n_more);
     *n += n_more;
     return SC_OK;
 }

@@ -4,6 +4,7 @@
 #include "proto/base/files.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -96,13 +97,13 @@ static sc_status add_columns(stream *self, const sc_line *line)
     self->seen = true;
     const int n = cut(line->text, line->n, self->tabs, columns);
     if (line->too_long || n > MOST_COLUMNS)
-        return sc_predict_item_fail(self->sentence, "line %llu has more columns than a word can have",
-                                    (unsigned long long)line->number);
+        return sc_predict_item_fail(self->sentence, "line %" PRIu64 " has more columns than a word can have",
+                                    line->number);
     const column *word = column_of(columns, n, o->word_column);
     const column *tag = o->tag_column ? column_of(columns, n, o->tag_column) : NULL;
     if (!word || (o->tag_column && (!tag || tag->n == 0)))
-        return sc_predict_item_fail(self->sentence, "line %llu has %d column%s and so no %s",
-                                    (unsigned long long)line->number, n, n == 1 ? "" : "s", word ? "tag" : "word");
+        return sc_predict_item_fail(self->sentence, "line %" PRIu64 " has %d column%s and so no %s", line->number, n,
+                                    n == 1 ? "" : "s", word ? "tag" : "word");
     return sc_predict_item_add_word(self->sentence, word->text, word->n, tag ? tag->text : "", tag ? tag->n : 0);
 }
 

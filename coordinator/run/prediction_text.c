@@ -82,14 +82,6 @@ static void rank(sc_prediction_text *self, const sc_predict_item *item)
     sc_decode_top(self->probabilities, K, K, self->order);
 }
 
-int32_t sc_prediction_best(const sc_predict_model *model, const sc_predict_item *item, double *probability)
-{
-    const int32_t best = sc_decode_class(item->logits, model->model.labels, probability);
-    if (is_multi_label(model))
-        *probability = sc_decode_sigmoid(item->logits[best]);
-    return best;
-}
-
 /* --- entities -------------------------------------------------------------------------------------------------------- */
 
 static sc_status find_entities(sc_prediction_text *self, const sc_predict_item *item, size_t *n)

@@ -35,7 +35,4 @@ void sc_prediction_text_destroy(sc_prediction_text **self_p);
 /* Errors: SC_RESOURCE_EXHAUSTED. */
 sc_status sc_prediction_text_put(sc_prediction_text *self, const sc_predict_item *item, sc_line_writer *out);
 
-/* Of a complete item of a classifier: the likeliest label and its probability. */
-int32_t sc_prediction_best(const sc_predict_model *model, const sc_predict_item *item, double *probability);
-
 #endif
