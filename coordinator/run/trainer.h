@@ -1,7 +1,8 @@
 /* A training run from the config to the final weights: what `train` and `serve` share.
  *
  *   load the data -> open the run directory, find its newest checkpoint -> gather workers -> assign, load the state
- *   -> steps and evaluations, checkpoints on the way -> fetch the weights -> release the workers
+ *   -> steps and evaluations, checkpoints on the way -> the best weights once more, the test -> fetch the weights
+ *   -> release the workers
  *
  * A step:  RunStep goes to all; every stage runs its list and votes; the coordinator gives its verdict with ApplyStep, and
  * at once the next RunStep behind it; the step is committed when all have applied it. Micro-batches go out one item

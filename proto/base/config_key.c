@@ -223,7 +223,7 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     INT("pipeline.workers", pipeline.workers, "1", 1, SC_MAX_STAGES, "stages; at most model.layers + 2"),
 
     INT("checkpoint.every", checkpoint.every, "100", 0, MOST_STEPS, "steps between checkpoints; 0: none on the way"),
-    INT("checkpoint.keep", checkpoint.keep, "2", 2, 1000, "complete checkpoints that stay"),
+    INT("checkpoint.keep", checkpoint.keep, "2", 2, 1000, "complete checkpoints that stay, beside the best"),
     PATH("checkpoint.dir", checkpoint.dir,
          "directory that the hosts of all workers share, under one path: each writes its own part of a checkpoint "
          "there, "
