@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "proto/base/safetensors.h"
+#include "tests/backend/golden_tensor.h"
 #include "tests/stage_chain.h"
 
 #include <stdio.h>
@@ -43,19 +44,6 @@ typedef struct golden {
     float *class_weights;                                  /* NULL: none */
 } golden;
 
-static void *read_tensor(const golden *self, const char *name, sc_dtype dtype, uint64_t *elements)
-{
-    const sc_safetensors_entry *entry = sc_safetensors_find(self->file, name);
-    if (!entry)
-        fail_msg("%s: the golden file has no tensor '%s'", self->head, name);
-    assert_int_equal(entry->dtype, dtype);
-    void *out = malloc(entry->bytes);
-    assert_non_null(out);
-    CHECK(sc_safetensors_read(self->file, entry, 0, out, entry->bytes));
-    CHECK(sc_shape_elements(&entry->shape, elements));
-    return out;
-}
-
 static int metadata(const golden *self, const char *key)
 {
     const char *text = sc_safetensors_metadata(self->file, key);
@@ -83,15 +71,15 @@ static golden open_golden(size_t which)
                             .labels = heads[which].labels,
                             .multi_label = heads[which].multi_label};
     CHECK(sc_model_check(&self.model));
-    self.tokens = read_tensor(&self, "tokens", SC_I32, &n);
+    self.tokens = read_tensor(self.file, "tokens", SC_I32, NULL, &n);
     self.longest = (int)n / ROWS;
-    self.segments = read_tensor(&self, "segments", SC_I32, &n);
-    self.lengths = read_tensor(&self, "lengths", SC_I32, &n);
-    self.targets = read_tensor(&self, "targets", SC_I32, &n);
+    self.segments = read_tensor(self.file, "segments", SC_I32, NULL, &n);
+    self.lengths = read_tensor(self.file, "lengths", SC_I32, NULL, &n);
+    self.targets = read_tensor(self.file, "targets", SC_I32, NULL, &n);
     if (sc_model_predicts_next(&self.model))
-        self.next = read_tensor(&self, "next", SC_I32, &n);
+        self.next = read_tensor(self.file, "next", SC_I32, NULL, &n);
     if (sc_safetensors_find(self.file, "class_weights"))
-        self.class_weights = read_tensor(&self, "class_weights", SC_F32, &n);
+        self.class_weights = read_tensor(self.file, "class_weights", SC_F32, NULL, &n);
     return self;
 }
 
@@ -156,7 +144,7 @@ static void write_param(const golden *self, sc_stage *stage, int ordinal)
     char name[SC_NAME_BYTES + 16];
     snprintf(name, sizeof name, "param.%s", param.name);
     uint64_t n;
-    float *data = read_tensor(self, name, SC_F32, &n);
+    float *data = read_tensor(self->file, name, SC_F32, NULL, &n);
     sc_status status = sc_stage_write_state(stage, param.name, SC_STATE_PARAMETER, 0, n * sizeof *data, data);
     assert_true(status == SC_OK || status == SC_NOT_FOUND);
     free(data);
@@ -177,14 +165,14 @@ static void compare_gradients(const golden *self, float grads[MAX_PARAMS][MAX_EL
         char name[SC_NAME_BYTES + 16];
         snprintf(name, sizeof name, "grad.%s", param.name);
         uint64_t n, n_query;
-        float *expected = read_tensor(self, name, SC_F32, &n);
+        float *expected = read_tensor(self->file, name, SC_F32, NULL, &n);
         double scale = largest_of(expected, n);
         /* The gradient of the keys' bias is zero but for rounding, as the softmax does not see a constant added to all
          * keys: what it may differ by is measured by its neighbour. */
         char *key = strstr(name, ".key.bias");
         if (key) {
             memcpy(key, ".query.bias", sizeof ".query.bias");
-            float *query = read_tensor(self, name, SC_F32, &n_query);
+            float *query = read_tensor(self->file, name, SC_F32, NULL, &n_query);
             scale = largest_of(query, n_query);
             free(query);
         }
@@ -233,7 +221,7 @@ static outcome *train(const golden *self, const sc_ops *ops, int S, const int *s
     for (int i = 0; i < M * n_losses; i++)
         loss += out->losses[i] / (i % n_losses == 0 ? targets : ROWS);
     uint64_t n;
-    float *expected = read_tensor(self, "loss", SC_F32, &n), got = (float)loss;
+    float *expected = read_tensor(self->file, "loss", SC_F32, NULL, &n), got = (float)loss;
     expect_close(self, "loss", &got, expected, n, 1);
     free(expected);
     chain_reduce_tied(&pipeline);
@@ -293,7 +281,7 @@ static sc_stage *forward_stage(const golden *self, const sc_ops *ops, sc_stream 
 static void compare_tokens(const golden *self, const char *name, const float *got, uint64_t width)
 {
     uint64_t n;
-    float *expected = read_tensor(self, name, SC_F32, &n);
+    float *expected = read_tensor(self->file, name, SC_F32, NULL, &n);
     assert_int_equal(n, (uint64_t)ROWS * (uint64_t)self->longest * width);
     double scale = largest_of(expected, n);
     for (int b = 0; b < ROWS; b++) {
@@ -315,7 +303,7 @@ static void check_forward(const golden *self, const sc_ops *ops)
     sc_stage *stage = forward_stage(self, ops, stream, (sc_slice){0, n_blocks});
     CHECK(sc_stage_take_logits(stage, 0, got));
     if (self->model.task == SC_TASK_CLASSIFICATION) {
-        float *expected = read_tensor(self, "logits", SC_F32, &n);
+        float *expected = read_tensor(self->file, "logits", SC_F32, NULL, &n);
         assert_int_equal(n, ROWS * per_row);
         expect_close(self, "logits", got, expected, n, largest_of(expected, n));
         free(expected);
@@ -344,7 +332,8 @@ static void compare_weights(const golden *self, chain *pipeline)
         snprintf(before, sizeof before, "param.%s", param.name);
         snprintf(after, sizeof after, "after.%s", param.name);
         uint64_t n;
-        float *first = read_tensor(self, before, SC_F32, &n), *expected = read_tensor(self, after, SC_F32, &n);
+        float *first = read_tensor(self->file, before, SC_F32, NULL, &n),
+              *expected = read_tensor(self->file, after, SC_F32, NULL, &n);
         assert_true(chain_read(pipeline, ordinal, SC_STATE_PARAMETER, got) <= MAX_ELEMENTS);
         expect_close(self, param.name, got, expected, n, largest_of(expected, n));
         assert_int_equal(memcmp(first, got, n * sizeof *got) == 0, !learns);
@@ -363,7 +352,7 @@ static void check_frozen(const sc_ops *ops)
     golden self = open_golden(sizeof heads / sizeof *heads - 1);
     self.model.frozen = 2; /* the embedding and a layer */
     uint64_t n;
-    float *norms = read_tensor(&self, "norms", SC_F32, &n);
+    float *norms = read_tensor(self.file, "norms", SC_F32, NULL, &n);
     assert_int_equal(n, STEPS);
     batch_memory memory[M];
     chain_batch batches[M] = {cut_batch(&self, 0, IN_FIRST, &memory[0]),

@@ -8,6 +8,7 @@
 
 #include "coordinator/run/hf_weights.h"
 #include "proto/base/safetensors.h"
+#include "tests/backend/golden_tensor.h"
 #include "tests/stage_chain.h"
 
 #include <stdio.h>
@@ -16,17 +17,6 @@ enum { B = 8 };
 
 /* The mark that the project has set itself; hidden states are of size 1. */
 static const double tolerance = 1e-4;
-
-static void *read_tensor(const sc_safetensors *file, const char *name, sc_shape *shape)
-{
-    const sc_safetensors_entry *entry = sc_safetensors_find(file, name);
-    assert_non_null(entry);
-    *shape = entry->shape;
-    void *out = malloc(entry->bytes);
-    assert_non_null(out);
-    CHECK(sc_safetensors_read(file, entry, 0, out, entry->bytes));
-    return out;
-}
 
 static void write_params(sc_stage *stage, const sc_model *model, const sc_hf_weights *weights)
 {
@@ -99,9 +89,9 @@ static void hidden_states_are_those_of_transformers(void **state)
     CHECK(sc_safetensors_open(path, &golden));
     CHECK(sc_hf_config_load(dir, &model));
     CHECK(sc_hf_weights_open(dir, &model, &weights));
-    int32_t *tokens = read_tensor(golden, "tokens", &shape),
-            *lengths = read_tensor(golden, "lengths", &shape_of_lengths);
-    float *expected = read_tensor(golden, "hidden", &shape_of_hidden);
+    int32_t *tokens = read_tensor(golden, "tokens", SC_I32, &shape, NULL),
+            *lengths = read_tensor(golden, "lengths", SC_I32, &shape_of_lengths, NULL);
+    float *expected = read_tensor(golden, "hidden", SC_F32, &shape_of_hidden, NULL);
     int rows = (int)shape.dims[0], longest = (int)shape.dims[1], C = model.hidden;
     assert_int_equal(shape_of_hidden.dims[2], C);
     float *hidden = malloc(B * (size_t)(longest * C) * sizeof *hidden),

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "proto/base/safetensors.h"
+#include "tests/backend/golden_tensor.h"
 #include "tests/stage_chain.h"
 
 #include <stdio.h>
@@ -28,19 +29,6 @@ typedef struct golden {
     int B, T;
     int32_t *tokens, *targets; /* (N_STEPS,B,T) */
 } golden;
-
-static void *read_tensor(const golden *self, const char *name, sc_dtype dtype, uint64_t *elements)
-{
-    const sc_safetensors_entry *entry = sc_safetensors_find(self->file, name);
-    if (!entry)
-        fail_msg("the golden file has no tensor '%s'", name);
-    assert_int_equal(entry->dtype, dtype);
-    void *out = malloc(entry->bytes);
-    assert_non_null(out);
-    CHECK(sc_safetensors_read(self->file, entry, 0, out, entry->bytes));
-    CHECK(sc_shape_elements(&entry->shape, elements));
-    return out;
-}
 
 static int metadata(const golden *self, const char *key)
 {
@@ -68,8 +56,8 @@ static golden *open_golden(const char *path)
     self->B = (int)tokens->shape.dims[1];
     self->T = (int)tokens->shape.dims[2];
     uint64_t n;
-    self->tokens = read_tensor(self, "tokens", SC_I32, &n);
-    self->targets = read_tensor(self, "targets", SC_I32, &n);
+    self->tokens = read_tensor(self->file, "tokens", SC_I32, NULL, &n);
+    self->targets = read_tensor(self->file, "targets", SC_I32, NULL, &n);
     return self;
 }
 
@@ -103,7 +91,7 @@ static void compare(const golden *self, chain *pipeline, sc_state_kind kind, con
         char name[SC_NAME_BYTES + 16];
         snprintf(name, sizeof name, "%s.%s", prefix, param.name);
         uint64_t n;
-        float *expected = read_tensor(self, name, SC_F32, &n);
+        float *expected = read_tensor(self->file, name, SC_F32, NULL, &n);
         assert_true(n <= MAX_ELEMENTS);
         assert_int_equal(chain_read(pipeline, ordinal, kind, got), n);
         /* The gradient of the keys' bias is zero but for rounding (README.md): there is nothing to compare. */
@@ -124,7 +112,7 @@ static void write_params(const golden *self, chain *pipeline)
         char name[SC_NAME_BYTES + 16];
         snprintf(name, sizeof name, "param.%s", param.name);
         uint64_t n;
-        float *data = read_tensor(self, name, SC_F32, &n);
+        float *data = read_tensor(self->file, name, SC_F32, NULL, &n);
         int written = 0;
         for (int s = 0; s < pipeline->S; s++) {
             sc_status status =
@@ -148,7 +136,8 @@ static void check_losses(const golden *self, const sc_ops *ops, int S, const int
     write_params(self, &pipeline);
 
     uint64_t n;
-    float *losses = read_tensor(self, "losses", SC_F32, &n), *norms = read_tensor(self, "norms", SC_F32, &n);
+    float *losses = read_tensor(self->file, "losses", SC_F32, NULL, &n),
+          *norms = read_tensor(self->file, "norms", SC_F32, NULL, &n);
     for (int step = 0; step < N_STEPS; step++) {
         /* A micro-batch is one sequence, so that gradients are accumulated, too. */
         chain_batch batches[CHAIN_MAX_MICROBATCHES];
@@ -199,7 +188,7 @@ static void check_logits(const golden *self, const sc_ops *ops)
     chain_new(&pipeline, ops, &self->model, 1, &n_blocks, self->B, self->T, 1, 0, &none);
     write_params(self, &pipeline);
     uint64_t n;
-    float *logits = read_tensor(self, "logits", SC_F32, &n), *got = calloc(n, sizeof *got);
+    float *logits = read_tensor(self->file, "logits", SC_F32, NULL, &n), *got = calloc(n, sizeof *got);
     assert_non_null(got);
     size_t V = (size_t)self->model.vocab;
     for (int T = 1; T <= self->T; T++) {

@@ -11,6 +11,7 @@
 #include "coordinator/run/hf_names.h"
 #include "coordinator/run/hf_weights.h"
 #include "proto/base/safetensors_set.h"
+#include "tests/backend/golden_tensor.h"
 #include "tests/stage_chain.h"
 #include "tests/unit/scratch.h"
 
@@ -42,16 +43,6 @@ typedef struct golden {
     float *logits;   /* (T,V) */
 } golden;
 
-static void read_tensor(const sc_safetensors *file, const char *name, sc_dtype dtype, void **out)
-{
-    const sc_safetensors_entry *entry = sc_safetensors_find(file, name);
-    assert_non_null(entry);
-    assert_int_equal(entry->dtype, dtype);
-    *out = malloc(entry->bytes);
-    assert_non_null(*out);
-    CHECK(sc_safetensors_read(file, entry, 0, *out, entry->bytes));
-}
-
 static golden *open_golden(const char *dir)
 {
     golden *self = calloc(1, sizeof *self);
@@ -63,9 +54,8 @@ static golden *open_golden(const char *dir)
     sc_safetensors *file;
     CHECK(sc_safetensors_open(path, &file));
     self->T = (int)sc_safetensors_find(file, "tokens")->shape.dims[1];
-    int64_t *wide;
-    read_tensor(file, "tokens", SC_I64, (void **)&wide);
-    read_tensor(file, "logits", SC_F32, (void **)&self->logits);
+    int64_t *wide = read_tensor(file, "tokens", SC_I64, NULL, NULL);
+    self->logits = read_tensor(file, "logits", SC_F32, NULL, NULL);
     self->tokens = malloc((size_t)self->T * sizeof *self->tokens);
     assert_non_null(self->tokens);
     for (int t = 0; t < self->T; t++)

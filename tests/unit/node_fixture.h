@@ -135,4 +135,45 @@ static inline void keep_outcome(void *context, sc_peer *peer, const sc_result *r
     self->payload_bytes = result->payload ? sc_buffer_bytes(result->payload) : 0;
 }
 
+/* ---- a coordinator that knows no method but Join ------------------------------------------------------------------ */
+
+static inline void refuse_join(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__JoinRequest *input,
+                               Stagecoach__V1__JoinReply_Closure closure, void *closure_data)
+{
+    (void)service, (void)input, (void)closure;
+    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
+}
+
+static inline void refuse_progress(Stagecoach__V1__Coordinator_Service *service,
+                                   const Stagecoach__V1__ProgressRequest *input,
+                                   Stagecoach__V1__ProgressReply_Closure closure, void *closure_data)
+{
+    (void)service, (void)input, (void)closure;
+    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
+}
+
+static inline void refuse_leave(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__LeaveRequest *input,
+                                Stagecoach__V1__LeaveReply_Closure closure, void *closure_data)
+{
+    (void)service, (void)input, (void)closure;
+    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
+}
+
+static inline void refuse_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *input,
+                                Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
+{
+    (void)service, (void)input, (void)closure;
+    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
+}
+
+typedef void (*join_method)(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__JoinRequest *input,
+                            Stagecoach__V1__JoinReply_Closure closure, void *closure_data);
+
+static inline Stagecoach__V1__Coordinator_Service only_join(join_method join)
+{
+    Stagecoach__V1__Coordinator_Service service = STAGECOACH__V1__COORDINATOR__INIT(refuse_);
+    service.join = join;
+    return service;
+}
+
 #endif

@@ -24,34 +24,7 @@ static void on_join(Stagecoach__V1__Coordinator_Service *service, const Stagecoa
     closure(&reply, closure_data);
 }
 
-static void on_progress(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__ProgressRequest *input,
-                        Stagecoach__V1__ProgressReply_Closure closure, void *closure_data)
-{
-    (void)service;
-    (void)input;
-    (void)closure;
-    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
-}
-
-static void on_leave(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__LeaveRequest *input,
-                     Stagecoach__V1__LeaveReply_Closure closure, void *closure_data)
-{
-    (void)service;
-    (void)input;
-    (void)closure;
-    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
-}
-
-static void on_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *input,
-                     Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
-{
-    (void)service;
-    (void)closure;
-    (void)input;
-    sc_call_fail(sc_call_of(closure_data), SC_UNIMPLEMENTED, "not here");
-}
-
-static Stagecoach__V1__Coordinator_Service service = STAGECOACH__V1__COORDINATOR__INIT(on_);
+static Stagecoach__V1__Coordinator_Service service;
 
 /* ---- a step with cuts ---------------------------------------------------------------------------------------------- */
 
@@ -76,6 +49,7 @@ static void open_scene_with(scene *self, uint32_t heartbeat_ms)
     side_open(&self->client, &options);
     const char *bound;
     assert_int_equal(sc_node_bind(self->server.node, "tcp://127.0.0.1:*", &bound), SC_OK);
+    service = only_join(on_join);
     assert_int_equal(sc_node_serve(self->server.node, &service.base, &self->at_server), SC_OK);
     assert_int_equal(sc_node_serve(self->client.node, &service.base, &self->at_client), SC_OK);
     sc_clock clock = sc_clock_system();

@@ -192,24 +192,6 @@ static void on_join(Stagecoach__V1__Coordinator_Service *service, const Stagecoa
     closure(&reply, closure_data);
 }
 
-static void on_progress(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__ProgressRequest *input,
-                        Stagecoach__V1__ProgressReply_Closure closure, void *closure_data)
-{
-    (void)service, (void)input, (void)closure, (void)closure_data;
-}
-
-static void on_leave(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__LeaveRequest *input,
-                     Stagecoach__V1__LeaveReply_Closure closure, void *closure_data)
-{
-    (void)service, (void)input, (void)closure, (void)closure_data;
-}
-
-static void on_drain(Stagecoach__V1__Coordinator_Service *service, const Stagecoach__V1__DrainRequest *input,
-                     Stagecoach__V1__DrainReply_Closure closure, void *closure_data)
-{
-    (void)service, (void)input, (void)closure, (void)closure_data;
-}
-
 static void keep_payload(void *context, sc_peer *peer, const sc_result *result)
 {
     (void)peer;
@@ -220,7 +202,7 @@ static void keep_payload(void *context, sc_peer *peer, const sc_result *result)
 static void payloads_of_calls_too(void **state)
 {
     (void)state;
-    Stagecoach__V1__Coordinator_Service service = STAGECOACH__V1__COORDINATOR__INIT(on_);
+    Stagecoach__V1__Coordinator_Service service = only_join(on_join);
     pair p = {0};
     open_pair(&p, "tcp://127.0.0.1:*", true, true);
     assert_int_equal(sc_node_serve(p.server.side.node, &service.base, &p.server), SC_OK);
