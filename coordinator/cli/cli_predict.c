@@ -1,5 +1,6 @@
 /* stagecoach predict: what a model says of texts. */
 #include "coordinator/cli/cli.h"
+#include "coordinator/data/tokenizer_items.h"
 #include "coordinator/run/predict_stream.h"
 #include "coordinator/run/prediction_text.h"
 #include "proto/base/clock.h"
@@ -18,11 +19,10 @@
 static const char help[] =
     "Usage: stagecoach predict RUN|DIR [--text T | --file F | -] [--workers N] [--threads N] [OPTION]...\n"
     "\n"
-    "Tells what the model of the run directory RUN, or of a directory of weights DIR, says of each text: its label, "
-    "the\n"
-    "entities in it, or the words behind [MASK]. A text is a line of standard input (-, the default) or of a file, "
-    "and\n"
-    "is answered when it comes, in order. Offsets count characters (Unicode code points).\n"
+    "Tells what the model of the run directory RUN, or of a directory of weights DIR, says of each text: its label, the\n"
+    "entities in it, the words behind [MASK], or, where texts are items between blanks, which come next. A text is a\n"
+    "line of standard input (-, the default) or of a file, and is answered when it comes, in order. Offsets count\n"
+    "characters (Unicode code points).\n"
     "\n"
     "  --text T          this text alone\n"
     "  --file F          the lines of F\n"
@@ -36,7 +36,9 @@ static const char help[] =
     "                    tsv    text, label and probability between tabs; or an entity or a masked word's guess a "
     "line\n"
     "                    conll  word, right tag if there is one, and predicted tag: what 'stagecoach report' reads\n"
-    "  --top N           the N likeliest labels as \"scores\"; words behind each [MASK] (default 5)\n"
+    "  --top N           the N likeliest labels as \"scores\"; words behind each [MASK] (default 5); items (default "
+    "10)\n"
+    "  --include-seen    items: those of the line may come again\n"
     "  --answers FILE    YAML or JSON: an answer for each label, and the probability below which nothing is known\n"
     "  --max-length N    tokens of a text; of longer ones the end is cut, tagging goes on in a next window\n"
     "                    (default: as many as the model takes)\n"
@@ -95,7 +97,7 @@ static bool check_place(const char *command, int argc, char **argv, arguments *a
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, arguments *a)
 {
-    enum { TEXT = 256, FILE_, INPUT, PAIR, WORD, TAG, FORMAT, TOP, ANSWERS, LENGTH, WORKERS, THREADS, HELP };
+    enum { TEXT = 256, FILE_, INPUT, PAIR, WORD, TAG, FORMAT, TOP, SEEN, ANSWERS, LENGTH, WORKERS, THREADS, HELP };
     static const struct option options[] = {
         {"text", required_argument, NULL, TEXT},
         {"file", required_argument, NULL, FILE_},
@@ -105,6 +107,7 @@ static int read_arguments(int argc, char **argv, arguments *a)
         {"tag-column", required_argument, NULL, TAG},
         {"format", required_argument, NULL, FORMAT},
         {"top", required_argument, NULL, TOP},
+        {"include-seen", no_argument, NULL, SEEN},
         {"answers", required_argument, NULL, ANSWERS},
         {"max-length", required_argument, NULL, LENGTH},
         {"workers", required_argument, NULL, WORKERS},
@@ -143,6 +146,9 @@ static int read_arguments(int argc, char **argv, arguments *a)
         case TOP:
             ok = sc_cli_integer(argv[0], "--top", optarg, 1, 1000, &top);
             break;
+        case SEEN:
+            a->predictor.includes_seen = true;
+            break;
         case ANSWERS:
             a->answers = optarg;
             break;
@@ -172,7 +178,7 @@ static int read_arguments(int argc, char **argv, arguments *a)
     a->stream.word_column = (int)word;
     a->stream.tag_column = (int)tag;
     a->top = (int)top;
-    a->predictor.top = top > 0 ? (int)top : 5;
+    a->predictor.top = (int)top;
     a->predictor.longest = (int)length;
     a->predictor.workers = (int)workers;
     a->predictor.threads = (int)threads;
@@ -189,6 +195,8 @@ static int check_model(const char *command, const arguments *a, const sc_predict
         return sc_cli_usage(command, "--format conll is for a model that tags words; the one in %s does not", m->dir);
     if (a->stream.input == SC_PREDICT_PAIRS && (!classifies || m->model.token_types < 2))
         return sc_cli_usage(command, "--pair is for a classifier of two sentences; the model in %s is none", m->dir);
+    if (a->predictor.includes_seen && !sc_tokenizer_is_items(m->tokenizer))
+        return sc_cli_usage(command, "--include-seen is for a model of items; the one in %s is none", m->dir);
     if (a->answers && !classifies)
         return sc_cli_usage(command, "--answers is for a classifier; the model in %s is none", m->dir);
     return 0;
@@ -234,7 +242,7 @@ static sc_status run(const arguments *a, printer *p, const sc_answers *answers, 
     const double seconds = sc_clock_seconds_since(&clock, begin);
     const uint64_t n_tokens = sc_predictor_n_tokens(p->predictor);
     SC_DEBUG("%" PRIu64 " texts of %" PRIu64 " tokens in %.3f s: %.0f tok/s", result->n_items, n_tokens, seconds,
-            (double)n_tokens / seconds);
+             (double)n_tokens / seconds);
     return SC_OK;
 }
 

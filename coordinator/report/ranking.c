@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <math.h>
-#include <string.h>
 
 void sc_ranking_add(sc_ranking *self, uint64_t rank, double loss)
 {
@@ -42,18 +41,4 @@ double sc_ranking_loss(const float *scores, int32_t end, int32_t right)
     for (int32_t i = 0; i < end; i++)
         sum += exp(scores[i] - most);
     return log(sum) + most - scores[right];
-}
-
-int sc_ranking_top(const float *scores, int32_t first, int32_t end, const bool *excluded, int k, int32_t *out)
-{
-    int n = 0;
-    for (int32_t i = first; k > 0 && i < end; i++) {
-        if ((excluded && excluded[i]) || (n == k && !(scores[i] > scores[out[k - 1]])))
-            continue;
-        int at = n < k ? n++ : k - 1;
-        for (; at > 0 && scores[i] > scores[out[at - 1]]; at--)
-            out[at] = out[at - 1];
-        out[at] = i;
-    }
-    return n;
 }

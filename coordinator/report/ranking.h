@@ -37,8 +37,4 @@ uint64_t sc_ranking_rank(const float *scores, int32_t first, int32_t end, const 
 /* -log softmax (scores)[right] over candidates 0 .. end - 1. */
 double sc_ranking_loss(const float *scores, int32_t end, int32_t right);
 
-/* The k best of candidates first .. end - 1, the best first, of equal ones the lower number first; returns how many there are.
- * excluded as above. */
-int sc_ranking_top(const float *scores, int32_t first, int32_t end, const bool *excluded, int k, int32_t *out);
-
 #endif

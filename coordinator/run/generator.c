@@ -35,6 +35,11 @@ static sc_status read_prompt(generator *g)
     sc_status status = sc_tokenizer_encode_all(g->tokenizer, &text, &ids, &n);
     if (status != SC_OK && !empty)
         return status;
+    if (status == SC_OK && n == 0) {
+        free(ids);
+        return SC_FAIL(SC_INVALID,
+                       "%s: a text of this model has nothing to begin with; give a --prompt that is not blank", g->dir);
+    }
     g->ids = calloc((status == SC_OK ? n : 1) + (size_t)g->options->n_tokens, sizeof *g->ids);
     if (g->ids && status == SC_OK)
         memcpy(g->ids, ids, n * sizeof *ids);

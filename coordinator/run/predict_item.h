@@ -8,6 +8,7 @@
  *   tagging         a row, or several with as many words as fit each, as in training; logits (T,K), of which the first piece of a
  *                   word gives its tag. Words are those of the tokenizer, unless the item brings its own
  *   masked words    one row; logits (masks,V)
+ *   items           one row, a user's last ones; logits (V) of what comes next. One that the model does not know is passed over
  *
  * A text that cannot be predicted (broken UTF-8, nothing in it) is an item without rows and with a message: a stream goes on.
  *
@@ -32,13 +33,14 @@ typedef struct sc_predict_model {
     const char *dir; /* for messages */
     sc_model model;
     sc_tokenizer *tokenizer;
-    sc_labels labels; /* [K]: by number; of a head for masked words none */
-    int longest;      /* tokens of a row */
-    int top;          /* masked words: how many words are given of each */
+    sc_labels labels;   /* [K]: by number; of a head for masked words none */
+    int longest;        /* tokens of a row */
+    int top;            /* masked words: how many words are given of each; items: how many of them */
+    bool includes_seen; /* items: those that the user has met are given, too */
 } sc_predict_model;
 
-/* A row of tokens, [n] each. targets: tagging, the number of the word whose first piece stands here, else -1; masked words, 0
- * where one is wanted, else -1; classification, NULL. */
+/* A row of tokens, [n] each. segments: NULL for items. targets: tagging, the number of the word whose first piece stands here, else -1; masked words, 0
+ * where one is wanted, else -1; classification and items, NULL. */
 typedef struct sc_predict_row {
     int n, n_masks;
     int32_t *tokens, *segments, *targets;
@@ -54,7 +56,7 @@ typedef struct sc_predict_word {
     double loss; /* of the right tag, if it is known */
 } sc_predict_word;
 
-/* A masked word: bytes [begin, end) of the text, and the likeliest tokens, [top]. */
+/* A masked word: bytes [begin, end) of the text, and the likeliest tokens, [top]. Of items one, which has no place. */
 typedef struct sc_predict_mask {
     size_t begin, end;
     int32_t *tokens;
@@ -76,7 +78,7 @@ typedef struct sc_predict_item {
     float *logits;          /* classification: [K] */
     sc_predict_word *words; /* tagging: [n_words] */
     size_t n_words, words_capacity;
-    sc_predict_mask *masks; /* masked words: [n_masks] */
+    sc_predict_mask *masks; /* masked words: [n_masks]; items: [1] */
     size_t n_masks;
     struct sc_predict_item *next; /* the predictor's */
 } sc_predict_item;
@@ -103,6 +105,7 @@ typedef struct sc_predict_task {
 } sc_predict_task;
 
 /* NULL for a task that there is no prediction of. */
-const sc_predict_task *sc_predict_task_of(const sc_model *model);
+const sc_predict_task *sc_predict_task_of(const sc_predict_model *model);
+extern const sc_predict_task sc_predict_items;
 
 #endif

@@ -2,6 +2,7 @@
 #include "coordinator/run/predict_item.h"
 
 #include "coordinator/data/examples.h"
+#include "coordinator/data/tokenizer_items.h"
 #include "coordinator/report/decode.h"
 
 #include <stdlib.h>
@@ -268,7 +269,7 @@ static sc_status take_masks(const sc_predict_model *m, sc_predict_item *item, si
 
 /* ---------------------------------------------------------------------------------------------------------------------- */
 
-const sc_predict_task *sc_predict_task_of(const sc_model *model)
+const sc_predict_task *sc_predict_task_of(const sc_predict_model *model)
 {
     static const sc_predict_task tasks[] = {
         [SC_TASK_PRETRAINING] = {prepare_masks, take_masks},
@@ -276,5 +277,7 @@ const sc_predict_task *sc_predict_task_of(const sc_model *model)
         [SC_TASK_CLASSIFICATION] = {prepare_text, take_class},
         [SC_TASK_TAGGING] = {prepare_words, take_tags},
     };
-    return tasks[model->task].prepare ? &tasks[model->task] : NULL;
+    if (sc_tokenizer_is_items(model->tokenizer))
+        return &sc_predict_items;
+    return tasks[model->model.task].prepare ? &tasks[model->model.task] : NULL;
 }

@@ -1,5 +1,7 @@
 #include "coordinator/run/prediction_text.h"
 
+#include "coordinator/data/fields.h"
+#include "coordinator/data/tokenizer_items.h"
 #include "coordinator/data/utf8.h"
 #include "coordinator/report/decode.h"
 #include "coordinator/report/tags.h"
@@ -254,6 +256,32 @@ static void add_masks(const sc_prediction_text *self, const sc_predict_item *ite
     }
 }
 
+static bool is_of_items(const sc_prediction_text *self)
+{
+    return sc_tokenizer_is_items(self->model->tokenizer);
+}
+
+static void add_items(const sc_prediction_text *self, const sc_predict_item *item, json_t *object)
+{
+    const sc_tokenizer *tokenizer = self->model->tokenizer;
+    const sc_predict_mask *next = &item->masks[0];
+    json_t *list = json_array(), *unknown = json_array();
+    for (int k = 0; k < next->n; k++) {
+        const char *title = sc_tokenizer_items_title(tokenizer, next->tokens[k]);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s*, s:f}", "item", sc_tokenizer_items_name(tokenizer, next->tokens[k]),
+                                        "title", title, "probability", next->probabilities[k]));
+    }
+    json_object_set_new(object, "items", list);
+    sc_field name;
+    for (size_t at = 0; sc_field_next(item->bytes, item->n_text, &at, &name);)
+        if (sc_tokenizer_items_find(tokenizer, name.text, name.n) < 0)
+            json_array_append_new(unknown, text_of(name.text, name.n));
+    if (json_array_size(unknown) > 0)
+        json_object_set(object, "unknown", unknown);
+    json_decref(unknown);
+}
+
 static sc_status put_object(sc_prediction_text *self, const sc_predict_item *item, sc_line_writer *out)
 {
     if (item->message)
@@ -261,9 +289,12 @@ static sc_status put_object(sc_prediction_text *self, const sc_predict_item *ite
             json_pack("{s:I, s:s%}", "line", (json_int_t)item->line, "error", item->message, strlen(item->message)),
             out);
     json_t *object = json_object();
-    json_object_set_new(object, "text", text_of(item->bytes, item->n_text));
+    if (!is_of_items(self))
+        json_object_set_new(object, "text", text_of(item->bytes, item->n_text));
     sc_status status = SC_OK;
-    if (item->logits)
+    if (is_of_items(self))
+        add_items(self, item, object);
+    else if (item->logits)
         status = add_class(self, item, object);
     else if (self->model->model.task == SC_TASK_TAGGING)
         status = add_tags(self, item, object);
@@ -357,6 +388,21 @@ static sc_status put_mask_columns(const sc_prediction_text *self, const sc_predi
     return SC_OK;
 }
 
+static sc_status put_item_columns(const sc_prediction_text *self, const sc_predict_item *item, sc_line_writer *out)
+{
+    const sc_predict_mask *next = &item->masks[0];
+    for (int k = 0; k < next->n; k++) {
+        const char *title = sc_tokenizer_items_title(self->model->tokenizer, next->tokens[k]);
+        SC_TRY(put_format(out, "%" PRIu64 "\t%s\t%.*g\t", item->line,
+                          sc_tokenizer_items_name(self->model->tokenizer, next->tokens[k]), DIGITS,
+                          next->probabilities[k]));
+        if (title)
+            SC_TRY(put_flat(title, strlen(title), out));
+        SC_TRY(sc_line_writer_put(out, "\n", 1));
+    }
+    return SC_OK;
+}
+
 /* Between blanks a word has none: the tokenizer's words and those of columns may only hold them where columns had tabs. */
 static sc_status put_sentence(const sc_prediction_text *self, const sc_predict_item *item, sc_line_writer *out)
 {
@@ -378,6 +424,8 @@ sc_status sc_prediction_text_put(sc_prediction_text *self, const sc_predict_item
         return put_object(self, item, out);
     if (item->message)
         return SC_OK;
+    if (is_of_items(self))
+        return put_item_columns(self, item, out);
     if (item->logits)
         return put_class_columns(self, item, out);
     if (self->model->model.task != SC_TASK_TAGGING)

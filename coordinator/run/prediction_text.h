@@ -6,12 +6,14 @@
  *     tagging         {"text", "entities": [{"type", "start", "end", "text", "probability"}, ...]}
  *                     or, where labels are no tags of entities, "words": [{"label", ...}, ...]
  *     masked words    {"text", "masks": [{"start", "end", "words": [{"word", "probability"}, ...]}, ...], ["cut"]}
+ *     items           {"items": [{"item", ["title"], "probability"}, ...], ["unknown": [item, ...]]}, the likeliest first
  *     a mistake       {"line", "error"}
  *     "scores" are the n likeliest labels (--top n). start and end count characters (code points) of the text, end is the first
  *     behind. An entity's probability is the mean of its words'.
  *   tsv    classification  text, label, probability; with answers the answer. Multi-label: labels between commas
  *          tagging         line, start, end, type, text, probability; a line an entity
  *          masked words    line, start, end, word, probability; a line a word
+ *          items           line, item, probability, title; a line an item
  *          A tab or line end inside a text is written as a blank. A mistake has no line.
  *   conll  tagging: word and predicted tag, between them the right one if the input has it; an empty line behind a sentence.
  *          Such a file is what `stagecoach report` reads */

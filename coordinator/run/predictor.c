@@ -1,6 +1,7 @@
 #include "coordinator/run/predictor.h"
 
 #include "coordinator/data/example_batches.h"
+#include "coordinator/data/tokenizer_items.h"
 #include "coordinator/run/local_cluster.h"
 #include "coordinator/run/weights.h"
 #include "coordinator/schedule/partition.h"
@@ -15,10 +16,13 @@
 #define SC_LOG_SUBSYSTEM "predict"
 
 enum {
-    SHORTEST = 8,           /* tokens of a row, as examples.h has it */
-    MOST_ROWS = 64,         /* of a micro-batch */
-    ROOM = 8192,            /* tokens that the workers' memory has room for: MOST_ROWS of 128, 16 of 512 */
-    ROOM_WORDS = 1024,      /* the same where each has V logits */
+    SHORTEST = 8,      /* tokens of a row, as examples.h has it */
+    MOST_ROWS = 64,    /* of a micro-batch */
+    ROOM = 8192,       /* tokens that the workers' memory has room for: MOST_ROWS of 128, 16 of 512 */
+    ROOM_WORDS = 1024, /* the same where each has V logits */
+    TOP_WORDS = 5,     /* where options do not say */
+    TOP_ITEMS = 10,
+    ROOM_LOGITS = 1 << 22,  /* of a micro-batch of items: 16 MiB */
     MICRO_BATCH = 2048,     /* tokens of a micro-batch, padding included */
     WINDOW = 512,           /* items: enough that micro-batches of like length are full */
     WINDOW_BYTES = 4 << 20, /* of their texts */
@@ -88,6 +92,11 @@ static sc_status name_labels(sc_predictor *self)
     return SC_OK;
 }
 
+static bool is_of_items(const sc_predictor *self)
+{
+    return self->task == &sc_predict_items;
+}
+
 static sc_status describe(sc_predictor *self)
 {
     int64_t steps;
@@ -95,18 +104,23 @@ static sc_status describe(sc_predictor *self)
     SC_TRY(sc_weights_find(self->options.dir, -1, self->dir, &steps));
     SC_TRY(sc_weights_describe(self->dir, &m->model, &m->tokenizer));
     m->dir = self->dir;
-    m->top = self->options.top;
-    self->task = sc_predict_task_of(&m->model);
+    m->top = self->options.top > 0 ? self->options.top : sc_tokenizer_is_items(m->tokenizer) ? TOP_ITEMS : TOP_WORDS;
+    m->includes_seen = self->options.includes_seen;
+    self->task = sc_predict_task_of(m);
     if (!self->task)
         return SC_FAIL(
             SC_INVALID,
             "%s holds a %s, which goes on from a text; 'stagecoach generate' writes with it, and predictions "
-            "are made with a BERT that has labels or fills in words",
+            "are made with a BERT that has labels or fills in words, or with a GPT-2 of items",
             self->dir, sc_hf_config_class(&m->model));
     if (self->options.longest > m->model.context)
         return SC_FAIL(SC_INVALID, "a length of %d tokens, but the model in %s has %d; take at most that",
                        self->options.longest, self->dir, m->model.context);
     m->longest = self->options.longest > 0 ? self->options.longest : m->model.context;
+    if (sc_tokenizer_is_items(m->tokenizer)) {
+        self->pad = SC_ITEM_PADDING;
+        return SC_OK;
+    }
     if (m->longest < SHORTEST)
         return SC_FAIL(SC_INVALID, "a length of %d tokens; the shortest is %d", m->longest, SHORTEST);
     static const char *const specials[] = {"[PAD]", "[CLS]", "[SEP]", "[MASK]"};
@@ -160,6 +174,8 @@ static sc_status make_room(sc_predictor *self)
     const int longest = self->model.longest, S = self->options.workers;
     const int room = sc_model_predicts_words(&self->model.model) ? ROOM_WORDS : ROOM;
     self->B = room / longest < 1 ? 1 : room / longest > MOST_ROWS ? MOST_ROWS : room / longest;
+    if (is_of_items(self) && self->B > ROOM_LOGITS / self->model.model.vocab)
+        self->B = ROOM_LOGITS / self->model.model.vocab + 1;
     SC_TRY(make_plans(self));
     SC_TRY(sc_micro_batch_init(&self->batch, self->B, longest));
     self->next = calloc((size_t)self->B, sizeof *self->next);
@@ -298,12 +314,14 @@ static void close_window(sc_predictor *self)
 
 /* --- steps ----------------------------------------------------------------------------------------------------------- */
 
-/* How many of the rows from `at` on are one micro-batch. */
+/* How many of the rows from `at` on are one micro-batch. Logits of items are those of the last position, so that rows must be of one
+ * length. */
 static int cut(const sc_predictor *self, size_t at)
 {
     const queued_row *rows = self->closed.rows + at;
     int n = 0, n_masks = 0;
-    while (n < self->B && at + (size_t)n < self->closed.n && (n == 0 || (n + 1) * rows[0].n <= MICRO_BATCH) &&
+    while (n < self->B && at + (size_t)n < self->closed.n && (!is_of_items(self) || rows[n].n == rows[0].n) &&
+           (n == 0 || (n + 1) * rows[0].n <= MICRO_BATCH) &&
            (n == 0 || n_masks + rows[n].n_masks <= SC_PREDICT_MAX_MASKS))
         n_masks += rows[n++].n_masks;
     return n;
@@ -338,7 +356,8 @@ static void fill_batch(sc_predictor *self, const queued_row *rows, int B)
         const sc_predict_row *row = &rows[b].item->rows[rows[b].row];
         const size_t at = (size_t)b * (size_t)T, n = (size_t)row->n * sizeof(int32_t);
         memcpy(batch->tokens + at, row->tokens, n);
-        memcpy(batch->segments + at, row->segments, n);
+        if (row->segments)
+            memcpy(batch->segments + at, row->segments, n);
         if (row->targets)
             memcpy(batch->targets + at, row->targets, n);
         for (int t = row->n; t < T; t++) {
@@ -356,6 +375,8 @@ static sc_status send_batch(sc_predictor *self, uint64_t sequence, int m)
     const sc_micro_batch *b = &self->batch;
     const sc_model *model = &self->model.model;
     SC_TRY(sc_cluster_send_tokens(cluster, sequence, m, b->tokens, b->B, b->T));
+    if (!sc_model_takes_segments(model))
+        return SC_OK;
     SC_TRY(sc_cluster_send_segments(cluster, sequence, m, b->segments, b->B, b->T));
     for (int s = 0; s < self->options.workers; s++)
         SC_TRY(sc_cluster_send_lengths(cluster, sequence, m, s, b->lengths, b->B));

@@ -20,11 +20,12 @@
 #include "coordinator/run/predict_item.h"
 
 typedef struct sc_predictor_options {
-    const char *dir; /* a run directory, or a directory of weights */
-    int workers;     /* S */
-    int threads;     /* per worker; 0: a share of the cores */
-    int longest;     /* tokens of a row; 0: the model's context */
-    int top;         /* masked words: how many are given of each */
+    const char *dir;    /* a run directory, or a directory of weights */
+    int workers;        /* S */
+    int threads;        /* per worker; 0: a share of the cores */
+    int longest;        /* tokens of a row; 0: the model's context */
+    int top;            /* masked words: how many are given of each; items: how many of them; 0: 5, and 10 */
+    bool includes_seen; /* items: those that the user has met are given, too */
 } sc_predictor_options;
 
 typedef struct sc_predictor sc_predictor;

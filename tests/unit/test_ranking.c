@@ -64,33 +64,12 @@ static void loss_by_hand(void **state)
     assert_true(fabs(sc_ranking_loss(odds, 2, 1) - log(4.0 / 3)) < 1e-6);
 }
 
-static void the_best(void **state)
-{
-    (void)state;
-    int32_t top[N];
-    assert_int_equal(sc_ranking_top(scores, 1, N, NULL, 3, top), 3);
-    assert_int_equal(top[0], 2);
-    assert_int_equal(top[1], 4);
-    assert_int_equal(top[2], 3);
-    bool excluded[N] = {false};
-    excluded[4] = true;
-    assert_int_equal(sc_ranking_top(scores, 1, N, excluded, N, top), 4);
-    assert_int_equal(top[0], 2);
-    assert_int_equal(top[1], 3);
-    assert_int_equal(top[2], 1);
-    assert_int_equal(top[3], 5);
-    assert_int_equal(sc_ranking_top(scores, 1, N, NULL, 0, top), 0);
-    assert_int_equal(sc_ranking_top(scores, 0, N, NULL, 1, top), 1);
-    assert_int_equal(top[0], 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranks),
         cmocka_unit_test(means_by_hand),
         cmocka_unit_test(loss_by_hand),
-        cmocka_unit_test(the_best),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
