@@ -51,6 +51,11 @@ const sc_examples *sc_feed_examples(const sc_feed *self, sc_data_split split)
     return self->examples[split];
 }
 
+bool sc_feed_excludes_seen(const sc_feed *self)
+{
+    return self->excludes_seen;
+}
+
 int sc_feed_n_labels(const sc_feed *self)
 {
     return self->labels ? (int)self->labels->n : 0;

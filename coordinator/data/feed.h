@@ -47,6 +47,7 @@ void sc_feed_destroy(sc_feed **self_p);
 const sc_tokenizer *sc_feed_tokenizer(const sc_feed *self);
 const sc_labels *sc_feed_labels(const sc_feed *self);            /* NULL: the task has none */
 const sc_item_sequences *sc_feed_sequences(const sc_feed *self); /* of a recommender; NULL: the data are others */
+bool sc_feed_excludes_seen(const sc_feed *self);                 /* data.exclude_seen */
 int sc_feed_n_labels(const sc_feed *self);                       /* 0: the same */
 const float *sc_feed_class_weights(const sc_feed *self);         /* [n_labels], by train.class_weights; NULL: all 1 */
 /* What the examples of a split were made of, and they; NULL: the data are others, or there is no such split. */

@@ -165,6 +165,7 @@ static sc_status read_items(example_feed *self, const sc_config *config)
     SC_TRY(sc_item_data_read(config, &self->items));
     self->tokenizer = self->items.tokenizer;
     self->base.sequences = &self->items.sequences;
+    self->base.excludes_seen = config->data.exclude_seen;
     self->data.task = SC_TASK_NEXT_TOKEN;
     for (int split = 0; split < SC_N_SPLITS; split++)
         SC_TRY(sc_examples_of_items(&self->items.sequences, parts[split], sc_config_sequence_length(config),

@@ -27,6 +27,7 @@ struct sc_feed {
     const sc_labels *labels;            /* NULL: none */
     float *class_weights;               /* [labels->n], owned; NULL: all 1 */
     const sc_item_sequences *sequences; /* NULL: none */
+    bool excludes_seen;
     const sc_dataset *dataset;          /* NULL: none */
     sc_examples *examples[SC_N_SPLITS]; /* owned; NULL: the data are others, or there is no such split */
     sc_micro_batch micro;

@@ -84,12 +84,3 @@ sc_status sc_item_ranking_popularity(const sc_item_sequences *sequences, sc_item
     sc_item_ranking_clear(&ranking);
     return status;
 }
-
-json_t *sc_item_ranking_json(const sc_item_ranking *self, const sc_ranking_scores *popularity)
-{
-    const sc_ranking_scores s = sc_ranking_mean(&self->sums);
-    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:b, s:i, s:{s:f, s:f, s:f}}", "users", (json_int_t)s.n, "hr@10", s.hr,
-                     "ndcg@10", s.ndcg, "mrr", s.mrr, "loss", s.loss, "exclude_seen", (int)self->exclude_seen, "items",
-                     (int)self->sequences->names.n, "popularity", "hr@10", popularity->hr, "ndcg@10", popularity->ndcg,
-                     "mrr", popularity->mrr);
-}

@@ -9,8 +9,6 @@
 #include "coordinator/report/ranking.h"
 #include "proto/wire/buffer.h"
 
-#include <jansson.h>
-
 typedef struct sc_item_ranking {
     const sc_item_sequences *sequences; /* borrowed */
     sc_item_part part;                  /* DEV or TEST */
@@ -36,8 +34,5 @@ sc_status sc_item_ranking_take(sc_item_ranking *self, sc_feed *feed, sc_feed_ite
  * SC_RESOURCE_EXHAUSTED. */
 sc_status sc_item_ranking_popularity(const sc_item_sequences *sequences, sc_item_part part, bool exclude_seen,
                                      sc_ranking_scores *out);
-
-/* {"users":n,"hr@10":h,"ndcg@10":g,"mrr":m,"loss":l,"exclude_seen":e,"items":i,"popularity":{"hr@10":h,...}}. Owned. NULL if memory ran out. */
-json_t *sc_item_ranking_json(const sc_item_ranking *self, const sc_ranking_scores *popularity);
 
 #endif

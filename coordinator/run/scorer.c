@@ -3,6 +3,7 @@
 #include "coordinator/report/class_table.h"
 #include "coordinator/report/decode.h"
 #include "coordinator/report/entities.h"
+#include "coordinator/run/item_ranking.h"
 #include "coordinator/run/verdict.h"
 #include "proto/base/files.h"
 
@@ -26,12 +27,26 @@ struct sc_scorer {
     uint64_t n_targets;
     sc_predictions predictions;
     sc_label_sets sets;
+    /* of items: */
+    bool ranks;
+    sc_item_ranking ranking;
+    sc_ranking_scores popularity;
 };
 
 static size_t n_predicted(const sc_scorer *self)
 {
     return self->model->task == SC_TASK_TAGGING ? self->data->words[self->split].n_words
                                                 : self->data->texts[self->split].n;
+}
+
+static sc_status open_ranking(sc_scorer *self)
+{
+    const sc_item_sequences *sequences = sc_feed_sequences(self->feed);
+    const sc_item_part part = self->split == SC_SPLIT_TEST ? SC_ITEMS_TEST : SC_ITEMS_DEV;
+    const bool exclude_seen = sc_feed_excludes_seen(self->feed);
+    self->ranks = true;
+    SC_TRY(sc_item_ranking_init(sequences, part, exclude_seen, self->model->vocab, &self->ranking));
+    return sc_item_ranking_popularity(sequences, part, exclude_seen, &self->popularity);
 }
 
 sc_status sc_scorer_new(sc_feed *feed, const sc_model *model, sc_data_split split, sc_scorer **out)
@@ -42,6 +57,12 @@ sc_status sc_scorer_new(sc_feed *feed, const sc_model *model, sc_data_split spli
     self->feed = feed;
     self->model = model;
     self->split = split;
+    if (sc_feed_sequences(feed)) {
+        const sc_status status = open_ranking(self);
+        if (status != SC_OK)
+            sc_scorer_destroy(out);
+        return status;
+    }
     if (!sc_feed_labels(feed))
         return SC_OK;
     self->data = sc_feed_dataset(feed);
@@ -62,6 +83,7 @@ void sc_scorer_destroy(sc_scorer **self_p)
         return;
     sc_predictions_clear(&self->predictions);
     sc_label_sets_clear(&self->sets);
+    sc_item_ranking_clear(&self->ranking);
     free(self->predicted);
     free(self->on);
     free(self);
@@ -70,7 +92,7 @@ void sc_scorer_destroy(sc_scorer **self_p)
 
 bool sc_scorer_wants_logits(const sc_scorer *self)
 {
-    return self->data != NULL;
+    return self->data || self->ranks;
 }
 
 void sc_scorer_begin(sc_scorer *self)
@@ -82,6 +104,7 @@ void sc_scorer_begin(sc_scorer *self)
     sc_label_sets_clear(&self->sets);
     self->loss = 0;
     self->n_targets = 0;
+    self->ranking.sums = (sc_ranking){0};
 }
 
 /* --- rounds ------------------------------------------------------------------------------------------------------------ */
@@ -164,6 +187,8 @@ static sc_status add_row(sc_scorer *self, const sc_micro_batch *batch, int b, co
 sc_status sc_scorer_add(sc_scorer *self, uint64_t round, const sc_step_result *result, int B, int T)
 {
     const sc_feed_item item = {.split = self->split, .index = round};
+    if (self->ranks)
+        return sc_item_ranking_take(&self->ranking, self->feed, item, result->logits);
     if (!self->data)
         return add_losses(self, item, result);
     const size_t room = (size_t)sc_model_n_logits(self->model, T);
@@ -258,11 +283,28 @@ done:
     return status;
 }
 
+static sc_status score_ranks(const sc_scorer *self, sc_score_list *out)
+{
+    const sc_ranking_scores s = sc_ranking_mean(&self->ranking.sums), *p = &self->popularity;
+    if (!isfinite(s.loss))
+        return diverged(self);
+    sc_score_list_add(out, "loss", s.loss);
+    sc_score_list_add(out, "hr@10", s.hr);
+    sc_score_list_add(out, "ndcg@10", s.ndcg);
+    sc_score_list_add(out, "mrr", s.mrr);
+    sc_score_list_add(out, "popularity_hr@10", p->hr);
+    sc_score_list_add(out, "popularity_ndcg@10", p->ndcg);
+    sc_score_list_add(out, "popularity_mrr", p->mrr);
+    return SC_OK;
+}
+
 sc_status sc_scorer_finish(sc_scorer *self, sc_score_list *out)
 {
     *out = (sc_score_list){0};
     if (self->on)
         return score_sets(self, out);
+    if (self->ranks)
+        return score_ranks(self, out);
     if (self->data)
         return score_labels(self, out);
     const sc_loss_counts counts = {.n_losses = sc_model_n_losses(self->model), .n = {self->counts[0], self->counts[1]}};

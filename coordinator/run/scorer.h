@@ -1,13 +1,14 @@
 /* What an evaluation of a split adds up to: its loss, and how well the labels were found.
  *
  *   next_token               loss, perplexity
+ *     of items               loss, hr@10, ndcg@10 and mrr of what was held out (ranking.h), and the same of popularity alone
  *   classification, tagging  loss, accuracy, macro_f1 over the labels that are right or predicted somewhere; of tags also entity_f1,
  *                            counted as seqeval does. Of tokens those count that have a tag: a word's first.
  *     any number of labels   loss of a label, accuracy of texts with all labels right, micro_f1, macro_f1
  *   pretraining              loss of masked words and next sentences together, accuracy of masked words, next_accuracy
  *   masked_words             loss, accuracy
  *
- * Where there are labels the stages send logits, and the rest is done here, in double and in the order of the data: the same
+ * Where there are labels, or items to rank, the stages send logits, and the rest is done here, in double and in the order of the data: the same
  * bits over any number of stages.
  *
  * begin -> add for each round, in order -> finish -> { predictions, write }. Thread: one owns it. */

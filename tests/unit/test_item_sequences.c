@@ -199,12 +199,6 @@ static void scores_of_a_model(void **state)
     sc_ranking_scores mean = sc_ranking_mean(&ranking.sums);
     assert_true(fabs(mean.mrr - 0.625) < 1e-15);
     assert_true(fabs(mean.loss - (96 + 99) / 2.0) < 1e-6); /* exp (-96) beside 1 is nothing in double */
-    sc_ranking_scores popularity = {.hr = 0.5};
-    json_t *json = sc_item_ranking_json(&ranking, &popularity);
-    assert_int_equal(json_integer_value(json_object_get(json, "users")), 2);
-    assert_true(json_number_value(json_object_get(json, "hr@10")) == 1);
-    assert_true(json_number_value(json_object_get(json_object_get(json, "popularity"), "hr@10")) == 0.5);
-    json_decref(json);
     sc_item_ranking_clear(&ranking);
 }
 
