@@ -476,9 +476,10 @@ sc_status sc_saver_turn(sc_saver *self)
 sc_status sc_saver_wait(sc_saver *self)
 {
     self->spread_seconds = 0;
-    while (self->phase != IDLE) {
+    while (self->phase != IDLE || self->leaving) {
         SC_TRY(sc_saver_turn(self));
-        if (self->phase != IDLE)
+        reap_writer(self);
+        if (self->phase != IDLE || self->leaving)
             SC_TRY(sc_cluster_poll(self->options.cluster));
     }
     return SC_OK;

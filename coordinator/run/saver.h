@@ -63,7 +63,8 @@ uint64_t sc_saver_step(const sc_saver *self);
 /* A turn: asks for pieces, looks after the thread. Call it often. Errors: those of the cluster. */
 sc_status sc_saver_turn(sc_saver *self);
 bool sc_saver_is_busy(const sc_saver *self);
-/* Waits for the end of the save in progress, which need not spare training any more. Errors: those of the cluster. */
+/* Waits for the end of the save in progress, which need not spare training any more, and of one that was given up: what is begun
+ * next is not left out. Errors: those of the cluster. */
 sc_status sc_saver_wait(sc_saver *self);
 /* After a loss of workers: the save in progress is given up. */
 void sc_saver_abort(sc_saver *self);
