@@ -12,5 +12,5 @@ done
 # dpkg's list of packages stays, so that scanners see what is there.
 dpkg --purge --force-depends --force-remove-essential --force-remove-protected \
   apt libapt-pkg6.0 gpgv debian-archive-keyring adduser debconf perl-base e2fsprogs logsave
-rm -rf /var/lib/apt /var/cache/apt /var/cache/debconf /var/log/* /etc/apt /usr/share/man/* /usr/share/info/* "$0"
+rm -rf /var/lib/apt /var/cache/apt /var/cache/debconf /var/log/* /etc/apt /usr/share/man/* /usr/share/info/* /usr/share/locale/* "$0"
 find /usr/share/doc -mindepth 2 ! -name copyright ! -type d -delete
