@@ -367,14 +367,15 @@ static void scalar(sc_tensorboard *self, const char *tag, int64_t step, const js
         sc_tensorboard_scalar(self, tag, step, json_is_null(value) ? NAN : json_number_value(value));
 }
 
-static void take_eval(sc_tensorboard *self, int64_t step, const json_t *event)
+/* Every number of the event is a point of a curve. */
+static void take_scores(sc_tensorboard *self, const char *name, int64_t step, const json_t *event)
 {
     const char *key;
     const json_t *value;
     json_object_foreach((json_t *)(uintptr_t)event, key, value)
     {
         char tag[SC_TENSORBOARD_TAG_BYTES];
-        snprintf(tag, sizeof tag, "eval/%s", key);
+        snprintf(tag, sizeof tag, "%s/%s", name, key);
         if (strcmp(key, "step") != 0)
             scalar(self, tag, step, value);
     }
@@ -391,8 +392,8 @@ void sc_tensorboard_event(sc_tensorboard *self, const json_t *event)
         scalar(self, "train/grad_norm", step, json_object_get(event, "grad_norm"));
         scalar(self, "train/learning_rate", step, json_object_get(event, "lr"));
         scalar(self, "train/tokens_per_second", step, json_object_get(event, "tokens_per_second"));
-    } else if (strcmp(name, "eval") == 0) {
-        take_eval(self, step, event);
+    } else if (strcmp(name, "eval") == 0 || strcmp(name, "test") == 0) {
+        take_scores(self, name, step, event);
     } else if (strcmp(name, "run_started") == 0) {
         sc_tensorboard_restart(self, json_integer_value(json_object_get(event, "first_step")));
     } else if (strcmp(name, "recovery") == 0 && json_integer_value(json_object_get(event, "steps_lost")) > 0) {

@@ -7,8 +7,8 @@
  * A resumed run says from which step on what was told before is void (a SessionLog START at that step), and so does a run that
  * goes back to an older state: TensorBoard shows each step once.
  *
- * Tags: train/loss, train/grad_norm, train/learning_rate, train/tokens_per_second; eval/KEY for each number of an `eval` event
- * (eval/loss, eval/perplexity, and whatever scores the event has).
+ * Tags: train/loss, train/grad_norm, train/learning_rate, train/tokens_per_second; eval/KEY and test/KEY for each number of an
+ * `eval` and a `test` event (eval/loss, eval/perplexity, and whatever scores the event has).
  *
  * A file that cannot be written (a full disk) is said once; what is not written meanwhile is counted, and told when writing works
  * again. A record is in the file whole or not at all. When the queue is full, what is new is lost and counted too.

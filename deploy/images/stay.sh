@@ -11,6 +11,7 @@ rm -f "$done"
 stopped=
 trap 'stopped=1' TERM INT # it reaches the command as well, which ends in its own time
 "$@" || exit
+trap - TERM INT # from here on a stop ends this shell; one that came before is known
 [ -z "$stopped" ] || exit 0
 : >"$done"
 echo "The work is done. This container stays; its results are in its volume."

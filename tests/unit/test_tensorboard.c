@@ -164,12 +164,13 @@ static void events_of_the_run_become_curves(void **state)
     tell(board, "{\"event\":\"step\",\"step\":1,\"loss\":4.5,\"grad_norm\":null,\"lr\":0.25,\"tokens\":8,"
                 "\"step_seconds\":2.0,\"tokens_per_second\":4.0,\"stages\":[]}");
     tell(board, "{\"event\":\"eval\",\"time\":\"x\",\"step\":1,\"loss\":2,\"perplexity\":8.5,\"f1\":0.75}");
+    tell(board, "{\"event\":\"test\",\"step\":1,\"accuracy\":0.5}");
     tell(board, "{\"event\":\"recovery\",\"step\":0,\"steps_lost\":1}");
     tell(board, "{\"event\":\"recovery\",\"step\":1,\"steps_lost\":0}");
     sc_tensorboard_close(&board);
     assert_events(0,
                   "v r1 train/loss@1=4.5 train/grad_norm@1=nan train/learning_rate@1=0.25 train/tokens_per_second@1=4 "
-                  "eval/loss@1=2 eval/perplexity@1=8.5 eval/f1@1=0.75 r1 ");
+                  "eval/loss@1=2 eval/perplexity@1=8.5 eval/f1@1=0.75 test/accuracy@1=0.5 r1 ");
 }
 
 static void each_start_has_a_file_behind_the_others(void **state)
