@@ -50,6 +50,8 @@ static sc_status parse_model(const Stagecoach__V1__ModelDescription *message, sc
         .context = clip(message->context),
         .vocab = clip(message->vocab),
         .dropout = message->dropout,
+        .attention_dropout = message->attention_dropout,
+        .classifier_dropout = message->classifier_dropout,
         .norm_epsilon = message->norm_epsilon,
         .tied = message->tied,
         .task = (sc_task)clip(message->task),

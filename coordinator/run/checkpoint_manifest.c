@@ -38,7 +38,9 @@ static const struct {
   bert_sizes[] = {{"intermediate", offsetof(sc_model, intermediate)},
                   {"token_types", offsetof(sc_model, token_types)},
                   {"labels", offsetof(sc_model, labels)}},
-  ratios[] = {{"dropout", offsetof(sc_model, dropout)}, {"norm_epsilon", offsetof(sc_model, norm_epsilon)}};
+  ratios[] = {{"dropout", offsetof(sc_model, dropout)}, {"norm_epsilon", offsetof(sc_model, norm_epsilon)}},
+  dropouts[] = {{"attention_dropout", offsetof(sc_model, attention_dropout)}, /* where they differ from dropout */
+                {"classifier_dropout", offsetof(sc_model, classifier_dropout)}};
 
 #define N_OF(array) (sizeof(array) / sizeof(array)[0])
 
@@ -63,9 +65,22 @@ static const char *const manifest_keys[] = {
 };
 enum { N_NEEDED_KEYS = 16 }; /* only runs that choose the best have that */
 /* Those behind norm_epsilon are optional: all models were tied before there was a choice, and the others are BERT's. */
-static const char *const model_keys[] = {"family",       "layers",      "heads",        "hidden",     "context",
-                                         "vocab",        "dropout",     "norm_epsilon", "tied",       "task",
-                                         "intermediate", "token_types", "labels",       "multi_label"};
+static const char *const model_keys[] = {"family",
+                                         "layers",
+                                         "heads",
+                                         "hidden",
+                                         "context",
+                                         "vocab",
+                                         "dropout",
+                                         "norm_epsilon",
+                                         "tied",
+                                         "task",
+                                         "intermediate",
+                                         "token_types",
+                                         "labels",
+                                         "multi_label",
+                                         "attention_dropout",
+                                         "classifier_dropout"};
 enum { N_NEEDED_MODEL_KEYS = 8 };
 static const char *const shard_keys[] = {"file", "bytes", "hash"};
 
@@ -190,6 +205,11 @@ static bool set_model(json_t *root, const sc_model *model)
     for (size_t i = 0; i < N_OF(ratios); i++)
         ok = ok && json_object_set_new(object, ratios[i].key,
                                        json_float(*(const float *)((const char *)model + ratios[i].offset))) == 0;
+    for (size_t i = 0; i < N_OF(dropouts); i++) {
+        const float own = *(const float *)((const char *)model + dropouts[i].offset);
+        if (own != model->dropout)
+            ok = ok && json_object_set_new(object, dropouts[i].key, json_float(own)) == 0;
+    }
     ok = ok && json_object_set_new(object, "tied", json_boolean(model->tied)) == 0;
     if (model->family == SC_BERT)
         ok = ok && set_bert(object, model);
@@ -370,6 +390,13 @@ static sc_status read_model(json_t *object, const char *path, sc_model *model)
         if (!json_is_number(value) || number < 0 || number > 1)
             return wrong_type(path, ratios[i].key, "a number from 0 to 1");
         *(float *)((char *)model + ratios[i].offset) = (float)number;
+    }
+    for (size_t i = 0; i < N_OF(dropouts); i++) {
+        const json_t *value = json_object_get(object, dropouts[i].key);
+        double number = value ? json_number_value(value) : (double)model->dropout;
+        if (value && (!json_is_number(value) || number < 0 || number > 1))
+            return wrong_type(path, dropouts[i].key, "a number from 0 to 1");
+        *(float *)((char *)model + dropouts[i].offset) = (float)number;
     }
     return SC_OK;
 }

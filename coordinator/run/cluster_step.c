@@ -72,6 +72,8 @@ static Stagecoach__V1__ModelDescription describe_model(const sc_model *model)
     m.context = (uint32_t)model->context;
     m.vocab = (uint32_t)model->vocab;
     m.dropout = model->dropout;
+    m.attention_dropout = model->attention_dropout;
+    m.classifier_dropout = model->classifier_dropout;
     m.norm_epsilon = model->norm_epsilon;
     m.tied = model->tied;
     m.task = (uint32_t)model->task;

@@ -2,7 +2,8 @@
  *
  * Of transformers' GPT2Config and BertConfig the keys that say the shape are read (tie_word_embeddings among them), those that
  * would change the result without being supported are refused by name, and the others (dropout of heads, initialisation,
- * generation, versions) are passed over. Dropout is resid_pdrop, or BERT's hidden_dropout_prob.
+ * generation, versions) are passed over. Dropout is resid_pdrop, or BERT's hidden_dropout_prob;
+ * attention's and the classifier's have their own keys.
  *
  * A BERT's task is that of the class that saved it; who fine-tunes it for another one sets task, labels and multi_label
  * afterwards. */

@@ -101,6 +101,11 @@ sc_status sc_hf_config_read_bert(const json_t *root, sc_model *model)
     SC_TRY(sc_hf_config_read_sizes(root, sizes, N_SIZES, model));
     SC_TRY(sc_hf_config_read_number(root, "layer_norm_eps", 1e-30, 1, &model->norm_epsilon));
     SC_TRY(sc_hf_config_read_number(root, "hidden_dropout_prob", 0, 0.999999, &model->dropout));
+    model->attention_dropout = 0.1f; /* transformers' default, as that of the others */
+    SC_TRY(sc_hf_config_read_number(root, "attention_probs_dropout_prob", 0, 0.999999, &model->attention_dropout));
+    model->classifier_dropout = model->dropout;
+    if (!json_is_null(json_object_get(root, "classifier_dropout")))
+        SC_TRY(sc_hf_config_read_number(root, "classifier_dropout", 0, 0.999999, &model->classifier_dropout));
     SC_TRY(sc_hf_config_check_word(root, "hidden_act", activations));
     SC_TRY(sc_hf_config_check_word(root, "position_embedding_type", positions));
     SC_TRY(sc_hf_config_check_switch(root, "is_decoder", false));
@@ -129,14 +134,17 @@ static bool add_labels(json_t *root, const sc_model *model, const sc_labels *lab
 
 json_t *sc_hf_config_describe_bert(const sc_model *model, sc_dtype weights, const sc_labels *labels)
 {
-    double dropout = sc_hf_config_shortest(model->dropout);
     sc_model written = *model;
     written.intermediate = sc_model_intermediate(model);
     json_t *root = json_pack(
-        "{s:s, s:[s], s:s, s:s, s:s, s:f, s:f, s:f, s:n, s:b}", "model_type", "bert", "architectures",
+        "{s:s, s:[s], s:s, s:s, s:s, s:f, s:f, s:f, s:o, s:b}", "model_type", "bert", "architectures",
         sc_hf_config_class(model), "hidden_act", "gelu", "position_embedding_type", "absolute", "torch_dtype",
         sc_dtype_name(weights), "layer_norm_eps", sc_hf_config_shortest(model->norm_epsilon), "hidden_dropout_prob",
-        dropout, "attention_probs_dropout_prob", dropout, "classifier_dropout", "tie_word_embeddings", true);
+        sc_hf_config_shortest(model->dropout), "attention_probs_dropout_prob",
+        sc_hf_config_shortest(model->attention_dropout), "classifier_dropout",
+        model->classifier_dropout == model->dropout ? json_null()
+                                                    : json_real(sc_hf_config_shortest(model->classifier_dropout)),
+        "tie_word_embeddings", true);
     bool ok = root && sc_hf_config_write_sizes(root, sizes, N_SIZES, &written);
     if (ok && model->labels > 0)
         ok = add_labels(root, model, labels);

@@ -27,6 +27,8 @@ sc_status sc_hf_config_read_gpt2(const json_t *root, sc_model *model)
     SC_TRY(sc_hf_config_read_sizes(root, sizes, N_SIZES, model));
     SC_TRY(sc_hf_config_read_number(root, "layer_norm_epsilon", 1e-30, 1, &model->norm_epsilon));
     SC_TRY(sc_hf_config_read_number(root, "resid_pdrop", 0, 0.999999, &model->dropout));
+    model->attention_dropout = model->classifier_dropout = model->dropout;
+    SC_TRY(sc_hf_config_read_number(root, "attn_pdrop", 0, 0.999999, &model->attention_dropout));
     SC_TRY(sc_hf_config_check_switch(root, "scale_attn_weights", true));
     SC_TRY(sc_hf_config_check_switch(root, "scale_attn_by_inverse_layer_idx", false));
     SC_TRY(check_mlp(root, model));
@@ -47,8 +49,9 @@ json_t *sc_hf_config_describe_gpt2(const sc_model *model, sc_dtype weights)
     json_t *root =
         json_pack("{s:s, s:[s], s:s, s:s, s:f, s:f, s:f, s:f, s:n, s:b}", "model_type", "gpt2", "architectures",
                   sc_hf_config_class(model), "activation_function", "gelu_new", "torch_dtype", sc_dtype_name(weights),
-                  "layer_norm_epsilon", sc_hf_config_shortest(model->norm_epsilon), "attn_pdrop", dropout, "embd_pdrop",
-                  dropout, "resid_pdrop", dropout, "n_inner", "tie_word_embeddings", model->tied);
+                  "layer_norm_epsilon", sc_hf_config_shortest(model->norm_epsilon), "attn_pdrop",
+                  sc_hf_config_shortest(model->attention_dropout), "embd_pdrop", dropout, "resid_pdrop", dropout,
+                  "n_inner", "tie_word_embeddings", model->tied);
     bool ok = root && sc_hf_config_write_sizes(root, sizes, N_SIZES, model);
     bool is_gpt2 = model->vocab == GPT2_VOCAB;
     ok = ok && json_object_set_new(root, "bos_token_id", is_gpt2 ? json_integer(GPT2_END_OF_TEXT) : json_null()) == 0;

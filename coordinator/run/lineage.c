@@ -14,16 +14,17 @@ uint64_t sc_lineage_fingerprint(const sc_run_identity *identity)
     const sc_model *m = &identity->model;
     const sc_config *c = identity->config;
     char text[4096];
-    int n = snprintf(text, sizeof text,
-                     "%d %d %d %d %d %d %d %d %a %a|%" PRIu64 " %" PRIu64 "|%" PRId64 " %" PRId64 " %d|%d %d %" PRId64
-                     " %a|%d %d %a %a %" PRId64 " %" PRId64 " %" PRId64 " %a %a %a %a %a %a|%.3000s",
-                     (int)m->family, m->layers, m->heads, m->hidden, m->context, m->vocab, sc_model_tied_param(m) >= 0,
-                     m->frozen, (double)m->dropout, (double)m->norm_epsilon, identity->seed, identity->data_hash,
-                     c->train.batch_size, c->train.micro_batch_size, sc_config_sequence_length(c), (int)m->task,
-                     m->labels, c->train.epochs, c->train.warmup_share, c->train.optimizer, c->train.lr_schedule,
-                     c->train.learning_rate, c->train.min_learning_rate, c->train.steps, c->train.warmup_steps,
-                     c->train.decay_steps, c->train.weight_decay, c->train.beta1, c->train.beta2, c->train.epsilon,
-                     c->train.momentum, c->train.clip_norm, c->model.init ? c->model.init : "");
+    int n = snprintf(
+        text, sizeof text,
+        "%d %d %d %d %d %d %d %d %a %a %a %a|%" PRIu64 " %" PRIu64 "|%" PRId64 " %" PRId64 " %d|%d %d %" PRId64
+        " %a|%d %d %a %a %" PRId64 " %" PRId64 " %" PRId64 " %a %a %a %a %a %a|%.3000s",
+        (int)m->family, m->layers, m->heads, m->hidden, m->context, m->vocab, sc_model_tied_param(m) >= 0, m->frozen,
+        (double)m->dropout, (double)m->attention_dropout, (double)m->classifier_dropout, (double)m->norm_epsilon,
+        identity->seed, identity->data_hash, c->train.batch_size, c->train.micro_batch_size,
+        sc_config_sequence_length(c), (int)m->task, m->labels, c->train.epochs, c->train.warmup_share,
+        c->train.optimizer, c->train.lr_schedule, c->train.learning_rate, c->train.min_learning_rate, c->train.steps,
+        c->train.warmup_steps, c->train.decay_steps, c->train.weight_decay, c->train.beta1, c->train.beta2,
+        c->train.epsilon, c->train.momentum, c->train.clip_norm, c->model.init ? c->model.init : "");
     for (int i = 0; i < c->train.n_class_weights && n < (int)sizeof text; i++)
         n += snprintf(text + n, sizeof text - (size_t)n, "|%s", c->train.class_weights[i]);
     return sc_checksum64_of(text, n < (int)sizeof text ? (size_t)n : sizeof text - 1);

@@ -43,6 +43,7 @@ typedef struct sc_config {
         int64_t vocab; /* 0: as many as the tokenizer has */
         int tied;      /* sc_tying */
         double dropout, norm_epsilon;
+        double attention_dropout, classifier_dropout; /* -1: as dropout */
         /* BERT: */
         int task;                          /* sc_task */
         int64_t intermediate, token_types; /* 0: 4 hidden, and 2 */

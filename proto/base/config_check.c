@@ -43,6 +43,11 @@ void sc_config_leave_to_init(sc_config_draft *draft)
 static void check_model(sc_config_draft *draft)
 {
     const sc_config *c = draft->config;
+    const double dropouts[] = {c->model.attention_dropout, c->model.classifier_dropout};
+    for (int i = 0; i < 2; i++)
+        if (dropouts[i] < 0 && dropouts[i] != -1)
+            MISTAKE(draft, i == 0 ? "model.attention_dropout" : "model.classifier_dropout",
+                    "%g is no probability; allowed: -1 for that of model.dropout, or at least 0, below 1", dropouts[i]);
     if (c->model.heads != 0 && c->model.hidden % c->model.heads != 0)
         MISTAKE(draft, blame(draft, "model.heads", "model.hidden"),
                 "%" PRId64 " heads do not divide hidden size %" PRId64 "; allowed: heads that divide it",

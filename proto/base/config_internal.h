@@ -4,7 +4,7 @@
 
 #include "proto/base/config.h"
 
-enum { SC_CONFIG_N_KEYS = 94, SC_CONFIG_N_SECTIONS = 10 };
+enum { SC_CONFIG_N_KEYS = 96, SC_CONFIG_N_SECTIONS = 10 };
 
 typedef enum sc_key_type {
     SC_KEY_INT,          /* int64_t */

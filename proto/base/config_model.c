@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static double dropout_or(double value, double general)
+{
+    return value < 0 ? general : value;
+}
+
 sc_status sc_config_model(const sc_config *self, int vocab, int labels, sc_model *out)
 {
     if (self->model.vocab != 0 && self->model.vocab < vocab && self->model.init)
@@ -30,6 +35,8 @@ sc_status sc_config_model(const sc_config *self, int vocab, int labels, sc_model
         .context = (int)self->model.context,
         .vocab = self->model.vocab != 0 ? (int)self->model.vocab : vocab,
         .dropout = (float)self->model.dropout,
+        .attention_dropout = (float)dropout_or(self->model.attention_dropout, self->model.dropout),
+        .classifier_dropout = (float)dropout_or(self->model.classifier_dropout, self->model.dropout),
         .norm_epsilon = (float)self->model.norm_epsilon,
         .tied = self->model.tied == SC_TIED,
     };
@@ -45,6 +52,18 @@ sc_status sc_config_model(const sc_config *self, int vocab, int labels, sc_model
     SC_TRY(sc_model_check(&model));
     *out = model;
     return SC_OK;
+}
+
+/* Another dropout than the model was made with is nobody's mistake; with model.dropout alone all are that. */
+static void adopt_dropout(sc_config *c, const sc_model *model)
+{
+    bool given = c->given[sc_config_find_key("model.dropout")];
+    if (!given)
+        c->model.dropout = (double)model->dropout;
+    if (!given && !c->given[sc_config_find_key("model.attention_dropout")])
+        c->model.attention_dropout = (double)model->attention_dropout;
+    if (!given && !c->given[sc_config_find_key("model.classifier_dropout")])
+        c->model.classifier_dropout = (double)model->classifier_dropout;
 }
 
 /* Fills what was left to model.init, and tells what was given otherwise. */
@@ -71,6 +90,7 @@ static void adopt(sc_config_draft *draft, const sc_model *model)
                               *sizes[i].field, c->model.init, sizes[i].value);
         *sizes[i].field = sizes[i].value;
     }
+    adopt_dropout(c, model);
     double epsilon = c->model.norm_epsilon;
     if (epsilon != 0 && (float)epsilon != model->norm_epsilon)
         sc_config_mistake(draft, (sc_place){0}, "model.norm_epsilon",

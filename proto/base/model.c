@@ -17,6 +17,13 @@ sc_status sc_model_check_size(const char *field, int value, int limit)
     return SC_OK;
 }
 
+static sc_status check_dropout(const char *field, float value)
+{
+    if (!(value >= 0.0f && value < 1.0f))
+        return SC_FAIL(SC_INVALID, "model.%s is %g; it must be at least 0 and below 1", field, (double)value);
+    return SC_OK;
+}
+
 sc_status sc_model_check(const sc_model *model)
 {
     /* The limits keep every product of two of them inside 63 bits. */
@@ -33,8 +40,9 @@ sc_status sc_model_check(const sc_model *model)
     if ((uint64_t)model->heads * (uint64_t)model->context * (uint64_t)model->context >= 1ull << 34)
         return SC_FAIL(SC_INVALID, "model.heads %d times the square of model.context %d must stay below 2^34",
                        model->heads, model->context);
-    if (!(model->dropout >= 0.0f && model->dropout < 1.0f))
-        return SC_FAIL(SC_INVALID, "model.dropout is %g; it must be at least 0 and below 1", (double)model->dropout);
+    SC_TRY(check_dropout("dropout", model->dropout));
+    SC_TRY(check_dropout("attention_dropout", model->attention_dropout));
+    SC_TRY(check_dropout("classifier_dropout", model->classifier_dropout));
     if (model->frozen < 0 || model->frozen > model->layers + 1)
         return SC_FAIL(SC_INVALID, "%d of the model's blocks are frozen; 0 to %d can be, as the head always learns",
                        model->frozen, model->layers + 1);

@@ -36,14 +36,16 @@ typedef enum sc_task {
 
 typedef struct sc_model {
     sc_family family;
-    int layers;         /* L */
-    int heads;          /* NH, divides hidden */
-    int hidden;         /* C */
-    int context;        /* the longest T, rows of the position table */
-    int vocab;          /* V */
-    float dropout;      /* embedding, attention, residual and classifier alike; 0 <= dropout < 1 */
-    float norm_epsilon; /* inside LayerNorm's root: 1e-5, BERT 1e-12 */
-    bool tied;          /* GPT-2: the head's decoder is the token embedding */
+    int layers;    /* L */
+    int heads;     /* NH, divides hidden */
+    int hidden;    /* C */
+    int context;   /* the longest T, rows of the position table */
+    int vocab;     /* V */
+    float dropout; /* embedding and residual; 0 <= dropout < 1, as the following */
+    float attention_dropout,
+        classifier_dropout; /* of attention's probabilities; of BERT's input to a classifier or tagger */
+    float norm_epsilon;     /* inside LayerNorm's root: 1e-5, BERT 1e-12 */
+    bool tied;              /* GPT-2: the head's decoder is the token embedding */
     /* BERT: all others leave them 0 */
     sc_task task;
     int intermediate; /* I, inner width of the MLP; 0: 4 C */

@@ -97,6 +97,8 @@ int main(int argc, char **argv)
                   .context = 512,
                   .vocab = VOCAB,
                   .dropout = (float)atof(argv[3]),
+                  .attention_dropout = (float)atof(argv[3]),
+                  .classifier_dropout = (float)atof(argv[3]),
                   .norm_epsilon = 1e-12f,
                   .token_types = 2,
                   .task = classifies ? SC_TASK_CLASSIFICATION : SC_TASK_MASKED_WORDS,

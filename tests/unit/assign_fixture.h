@@ -51,7 +51,7 @@ static inline void fixture_fill(assign_fixture *self, int S, int K, const char *
     self->model.hidden = 16;
     self->model.context = FIXTURE_T;
     self->model.vocab = FIXTURE_VOCAB;
-    self->model.dropout = 0.1f;
+    self->model.dropout = self->model.attention_dropout = self->model.classifier_dropout = 0.1f;
     self->model.norm_epsilon = 1e-5f;
     self->model.tied = true;
     self->optimizer = (Stagecoach__V1__OptimizerSettings)STAGECOACH__V1__OPTIMIZER_SETTINGS__INIT;

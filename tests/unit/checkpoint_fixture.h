@@ -27,6 +27,8 @@ static inline sc_manifest checkpoint_manifest(int64_t step)
                   .context = 16,
                   .vocab = 256,
                   .dropout = 0.1f,
+                  .attention_dropout = 0.1f,
+                  .classifier_dropout = 0.1f,
                   .norm_epsilon = 1e-5f,
                   .tied = true},
         .seed = 1337,

@@ -46,9 +46,13 @@ static void what_is_written_reads_back(void **state)
     sc_manifest m = full_manifest(), back;
     m.seed = (uint64_t)-5; /* a seed is signed in the config */
     m.model.dropout = 0.3f;
+    m.model.attention_dropout = 0.3f; /* as dropout: not told */
+    m.model.classifier_dropout = 0.45f;
     char *text, *again;
     assert_int_equal(sc_manifest_text(&m, &text), SC_OK);
     assert_non_null(strstr(text, "\"dropout\": 0.3,")); /* as a person wrote it, not as the float32 is */
+    assert_null(strstr(text, "attention_dropout"));
+    assert_non_null(strstr(text, "\"classifier_dropout\": 0.45,"));
     assert_int_equal(sc_manifest_parse(text, strlen(text), path, &back), SC_OK);
     assert_int_equal(back.save, 7);
     assert_int_equal(back.step, 100);

@@ -398,6 +398,52 @@ static char *printed(const sc_config *config)
     return text;
 }
 
+static sc_model adopted(const char *keys)
+{
+    char text[256];
+    sc_model of_init = {.family = SC_BERT,
+                        .layers = 3,
+                        .heads = 4,
+                        .hidden = 32,
+                        .context = 32,
+                        .vocab = 260,
+                        .intermediate = 64,
+                        .token_types = 2,
+                        .dropout = 0.1f,
+                        .attention_dropout = 0.2f,
+                        .classifier_dropout = 0.3f,
+                        .norm_epsilon = 1e-12f,
+                        .task = SC_TASK_CLASSIFICATION,
+                        .labels = 3},
+             model;
+    snprintf(text, sizeof text, "data: {format: csv, train: [a]}\nmodel: {init: bert, task: classification%s}\n", keys);
+    sc_config *config = accepted(text);
+    if (sc_config_adopt(config, &of_init) != SC_OK || sc_config_model(config, 256, 3, &model) != SC_OK)
+        fail_msg("%s", sc_status_message());
+    sc_config_destroy(&config);
+    return model;
+}
+
+static void dropouts_are_those_of_init_unless_given(void **state)
+{
+    (void)state;
+    sc_model model = adopted("");
+    assert_true(model.dropout == 0.1f && model.attention_dropout == 0.2f && model.classifier_dropout == 0.3f);
+    model = adopted(", attention_dropout: 0");
+    assert_true(model.dropout == 0.1f && model.attention_dropout == 0 && model.classifier_dropout == 0.3f);
+    model = adopted(", dropout: 0.5"); /* of all alike */
+    assert_true(model.dropout == 0.5f && model.attention_dropout == 0.5f && model.classifier_dropout == 0.5f);
+    model = adopted(", dropout: 0.5, classifier_dropout: 0.25");
+    assert_true(model.dropout == 0.5f && model.attention_dropout == 0.5f && model.classifier_dropout == 0.25f);
+
+    sc_config *config = accepted(DATA "model: {dropout: 0.25, attention_dropout: 0.5}\n");
+    assert_int_equal(sc_config_model(config, 100, 0, &model), SC_OK);
+    assert_true(model.dropout == 0.25f && model.attention_dropout == 0.5f && model.classifier_dropout == 0.25f);
+    sc_config_destroy(&config);
+    assert_non_null(strstr(refused(DATA "model: {attention_dropout: -0.5}\n"), "is no probability"));
+    assert_non_null(strstr(refused(DATA "model: {classifier_dropout: 1}\n"), "out of range"));
+}
+
 static void class_weights_are_for_labels(void **state)
 {
     (void)state;
@@ -694,6 +740,7 @@ int main(void)
         cmocka_unit_test(sets_override_the_file),
         cmocka_unit_test(a_wrong_set_is_named),
         cmocka_unit_test(a_missing_file_is_not_found),
+        cmocka_unit_test(dropouts_are_those_of_init_unless_given),
         cmocka_unit_test(class_weights_are_for_labels),
         cmocka_unit_test(what_is_printed_loads_to_the_same),
         cmocka_unit_test(a_tokenizer_is_a_word_or_a_path),

@@ -100,6 +100,8 @@ static void what_is_written_is_what_transformers_writes(void **state)
                             .context = 32,
                             .vocab = 260,
                             .dropout = 0.1f,
+                            .attention_dropout = 0.1f,
+                            .classifier_dropout = 0.1f,
                             .norm_epsilon = 2e-5f,
                             .tied = true};
     assert_int_equal(sc_hf_config_save(&model, SC_BF16, NULL, scratch_file("config.json")), SC_OK);
@@ -143,12 +145,52 @@ static void what_is_written_is_what_transformers_writes(void **state)
     assert_int_equal(sc_hf_config_save(&gpt2, SC_F32, NULL, "/nowhere/config.json"), SC_NOT_FOUND);
 }
 
+/* BERT's three dropouts: what is read is written, and what transformers leaves to another key stays so. */
+static void each_dropout_has_its_key(void **state)
+{
+    (void)state;
+    static const char sizes[] = "\"model_type\": \"bert\", \"num_hidden_layers\": 2, \"num_attention_heads\": 2, "
+                                "\"hidden_size\": 32, \"intermediate_size\": 64, \"max_position_embeddings\": 16, "
+                                "\"type_vocab_size\": 2, \"vocab_size\": 40";
+    static const struct {
+        const char *text;
+        float hidden, attention, classifier;
+        const char *written;
+    } cases[] = {
+        {"", 0.1f, 0.1f, 0.1f, "\"classifier_dropout\": null"},
+        {", \"hidden_dropout_prob\": 0.2, \"classifier_dropout\": null", 0.2f, 0.1f, 0.2f,
+         "\"classifier_dropout\": null"},
+        {", \"hidden_dropout_prob\": 0.0, \"attention_probs_dropout_prob\": 0.3, \"classifier_dropout\": 0.4", 0, 0.3f,
+         0.4f, "\"classifier_dropout\": 0.4"},
+        {", \"attention_probs_dropout_prob\": 0, \"classifier_dropout\": 0", 0.1f, 0, 0, "\"classifier_dropout\": 0.0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[1024];
+        sc_model read, again;
+        snprintf(text, sizeof text, "{%s%s}", sizes, cases[i].text);
+        assert_int_equal(parse(text, &read), SC_OK);
+        assert_true(read.dropout == cases[i].hidden && read.attention_dropout == cases[i].attention &&
+                    read.classifier_dropout == cases[i].classifier);
+        assert_int_equal(sc_hf_config_save(&read, SC_F32, NULL, scratch_file("config.json")), SC_OK);
+        char *written = scratch_read("config.json");
+        assert_non_null(strstr(written, cases[i].written));
+        free(written);
+        assert_int_equal(sc_hf_config_load(scratch_path, &again), SC_OK);
+        assert_true(again.dropout == read.dropout && again.attention_dropout == read.attention_dropout &&
+                    again.classifier_dropout == read.classifier_dropout);
+    }
+    sc_model model;
+    assert_int_equal(parse("{" BASE ", \"resid_pdrop\": 0.1, \"attn_pdrop\": 0.2}", &model), SC_OK);
+    assert_true(model.dropout == 0.1f && model.attention_dropout == 0.2f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_config_of_transformers_is_read),
         cmocka_unit_test(absent_keys_are_gpt2s_defaults),
         cmocka_unit_test(what_is_not_supported_is_refused_by_name),
+        cmocka_unit_test_setup_teardown(each_dropout_has_its_key, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(what_is_written_is_what_transformers_writes, scratch_setup, scratch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

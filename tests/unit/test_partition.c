@@ -15,6 +15,8 @@ static const sc_model gpt = {.family = SC_GPT2,
                              .context = 256,
                              .vocab = 65,
                              .dropout = 0.2f,
+                             .attention_dropout = 0.2f,
+                             .classifier_dropout = 0.2f,
                              .norm_epsilon = 1e-5f,
                              .tied = true};
 

@@ -17,6 +17,8 @@ static const sc_model model = {.family = SC_GPT2,
                                .context = 8,
                                .vocab = 37,
                                .dropout = 0.1f,
+                               .attention_dropout = 0.1f,
+                               .classifier_dropout = 0.1f,
                                .norm_epsilon = 1e-5f,
                                .tied = true};
 static const sc_optimizer adamw = {

@@ -25,6 +25,8 @@ static sc_model model_for(sc_task task, bool multi_label)
                       .context = 40,
                       .vocab = V,
                       .dropout = 0.3f,
+                      .attention_dropout = 0.2f,
+                      .classifier_dropout = 0.4f,
                       .norm_epsilon = 1e-12f,
                       .task = task,
                       .token_types = 2,
@@ -239,6 +241,34 @@ static double loss_of(sc_stage *stage, const sc_model *model, const data *d, boo
     return sums[0] / 16 + sums[1] / 4;
 }
 
+static double loss_with(sc_task task, float dropout, float attention, float classifier)
+{
+    sc_model model = model_for(task, false);
+    model.dropout = dropout;
+    model.attention_dropout = attention;
+    model.classifier_dropout = classifier;
+    data d = draw(&model);
+    sc_stream *stream = NULL;
+    CHECK(sc_ops_cpu.stream_new(0, 1, &stream));
+    sc_stage *stage = new_stage(&sc_ops_cpu, stream, &model, true);
+    double loss = loss_of(stage, &model, &d, true);
+    sc_stage_destroy(&stage);
+    sc_ops_cpu.stream_destroy(&stream);
+    return loss;
+}
+
+static void each_dropout_has_its_place(void **state)
+{
+    (void)state;
+    static const sc_task tasks[] = {SC_TASK_PRETRAINING, SC_TASK_CLASSIFICATION, SC_TASK_TAGGING};
+    for (size_t i = 0; i < sizeof tasks / sizeof *tasks; i++) {
+        double none = loss_with(tasks[i], 0, 0, 0);
+        assert_true(loss_with(tasks[i], 0.3f, 0, 0) != none);
+        assert_true(loss_with(tasks[i], 0, 0.3f, 0) != none);
+        assert_true((loss_with(tasks[i], 0, 0, 0.3f) == none) == (tasks[i] == SC_TASK_PRETRAINING));
+    }
+}
+
 /* The loss along a parameter's own gradient rises by the gradient's length. */
 static void check_slope(chain *one, const data *d, int ordinal)
 {
@@ -374,6 +404,7 @@ int main(void)
         cmocka_unit_test(a_sentence_has_the_same_logits_alone_and_in_company),
         cmocka_unit_test(right_targets_are_counted),
         cmocka_unit_test(a_step_that_trains_counts_nothing),
+        cmocka_unit_test(each_dropout_has_its_place),
         cmocka_unit_test(gradients_are_slopes_under_dropout),
         cmocka_unit_test(nothing_masked_is_no_loss_and_no_gradient),
         cmocka_unit_test(what_a_stage_cannot_use_is_refused),

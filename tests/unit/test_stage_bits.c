@@ -18,6 +18,8 @@ static sc_model model = {.family = SC_GPT2,
                          .context = 10,
                          .vocab = 37,
                          .dropout = 0.2f,
+                         .attention_dropout = 0.2f,
+                         .classifier_dropout = 0.2f,
                          .norm_epsilon = 1e-5f,
                          .tied = true};
 static const sc_optimizer adamw = {

@@ -17,6 +17,8 @@ static const sc_model model = {.family = SC_GPT2,
                                .context = CONTEXT,
                                .vocab = V,
                                .dropout = 0.1f,
+                               .attention_dropout = 0.1f,
+                               .classifier_dropout = 0.1f,
                                .norm_epsilon = 1e-5f,
                                .tied = true};
 

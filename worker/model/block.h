@@ -39,7 +39,7 @@ typedef struct sc_block_call {
     float loss_scale;           /* head: of dlogits */
     const float *class_weights; /* head of classification and tagging: of the labels; NULL: all 1 */
     float next_scale;           /* head, pre-training: the same for the next sentence */
-    sc_dropout dropout;         /* all but the site */
+    sc_dropout dropout;         /* all but the site; p is the model's dropout, 0 without `train` */
 } sc_block_call;
 
 typedef struct sc_block_functions {
@@ -84,6 +84,9 @@ static inline int32_t *sc_block_ids(const sc_block_call *call, sc_slot slot)
 static inline sc_dropout sc_block_dropout(const sc_block_call *call, int which)
 {
     sc_dropout dropout = call->dropout;
+    sc_block_kind kind = sc_model_block_kind(call->model, call->block);
+    if (call->train && which == 0 && kind != SC_BLOCK_EMBEDDING)
+        dropout.p = kind == SC_BLOCK_HEAD ? call->model->classifier_dropout : call->model->attention_dropout;
     dropout.site = SC_RNG_SITE(SC_RNG_DROPOUT, call->block * 4 + which);
     return dropout;
 }
