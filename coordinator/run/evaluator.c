@@ -1,6 +1,7 @@
 #include "coordinator/run/evaluator.h"
 
 #include "coordinator/data/corpus.h"
+#include "coordinator/data/tokenizer_items.h"
 #include "coordinator/run/eval_windows.h"
 #include "coordinator/run/local_cluster.h"
 #include "coordinator/run/weights.h"
@@ -77,6 +78,12 @@ static sc_status prepare(evaluator *e)
     SC_TRY(sc_weights_find(e->options->dir, -1, e->dir, &step));
     SC_TRY(sc_weights_describe(e->dir, &e->model, &e->tokenizer));
     SC_TRY(sc_weights_expect_generative(e->dir, &e->model));
+    if (sc_tokenizer_is_items(e->tokenizer))
+        return SC_FAIL(
+            SC_INVALID,
+            "%s holds a model of items, which has no loss on a text; what its training held out is ranked at "
+            "its end, in test.json of the run",
+            e->dir);
     SC_TRY(read_data(e));
     SC_TRY(choose_sizes(e));
     int S = e->options->workers, B = e->windows.B, T = e->windows.T, last = n_microbatches_of(e, e->n_rounds - 1);

@@ -122,8 +122,12 @@ static void check_batch(sc_config_draft *draft)
 static void check_items(sc_config_draft *draft)
 {
     sc_config *c = draft->config;
-    const bool of_gpt2 = c->model.init || (c->model.family == SC_GPT2 && c->model.task == SC_TASK_NEXT_TOKEN);
-    if (!of_gpt2)
+    if (c->model.init)
+        MISTAKE(
+            draft, blame(draft, "data.format", "model.init"),
+            "the numbers of items are those of their data, so that a model of them begins at random; allowed: one of "
+            "the two");
+    else if (c->model.family != SC_GPT2 || c->model.task != SC_TASK_NEXT_TOKEN)
         MISTAKE(draft, blame(draft, "data.format", "model.family"),
                 "sequences of items are learnt by a gpt2; allowed with this model: another format");
     const struct {

@@ -72,5 +72,7 @@ expect 1 stagecoach train config.yaml --run-dir broken --set data.train="[broken
 says err "broken.dat:" "is not a number"
 expect 1 stagecoach train config.yaml --run-dir few --set data.min_user_items=100
 says err "no user has 100 items that occur at least 2 times"
+expect 1 stagecoach evaluate run --data sequences.txt
+says err "holds a model of items"
 expect 1 stagecoach generate run --tokens 2
 says err "nothing to begin with"

@@ -246,6 +246,7 @@ static void items_need_no_validation_data(void **state)
          ":1: data.tokenizer: items are a vocabulary of their own"},
         {"data: {train: [a], format: items}\nmodel: {family: bert, task: tagging}",
          "sequences of items are learnt by a gpt2"},
+        {"data: {train: [a], format: items}\nmodel: {init: d}", "a model of them begins at random"},
         {"data: {train: [a], format: items, min_user_items: 2}", "data.min_user_items: '2' is"},
         {"data: {train: [a], format: items}\ntrain: {best_metric: accuracy}", "accuracy is no score of sequences of"},
     };
