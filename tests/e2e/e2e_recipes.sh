@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh" "$@"
 recipes=$sources/deploy/recipes
 tiny=(--set model.layers=1 --set model.heads=2 --set model.hidden=16)
-short=(--set train.epochs=0 --set train.steps=2 --set train.warmup_steps=1 --set train.best_metric=none --set status.listen=off)
+short=(--set train.epochs=0 --set train.steps=2 --set train.warmup_steps=1 --set status.listen=off)
 
 # The pre-training recipe makes the model that the others start from here.
 expect 0 stagecoach train "$recipes/pre-training/pretrain.yaml" --run-dir pretrain "${tiny[@]}" "${short[@]}"
