@@ -16,12 +16,14 @@ static bool has_ordinal(const sc_part_layout *layout, int ordinal)
     return false;
 }
 
-static sc_status list_param(sc_part_layout *layout, const sc_param *param, int n_moments)
+static sc_status list_param(sc_part_layout *layout, const sc_param *param, bool learns, int n_moments)
 {
     uint64_t bytes;
     if (has_ordinal(layout, param->ordinal)) /* the tied matrix */
         return SC_OK;
     SC_TRY(sc_shape_bytes(&param->shape, SC_F32, &bytes));
+    if (!learns)
+        n_moments = 0;
     for (int kind = SC_STATE_PARAMETER; kind <= SC_STATE_PARAMETER + n_moments; kind++) {
         sc_part_entry *entry = &layout->entries[layout->n++];
         *entry = (sc_part_entry){
@@ -48,7 +50,7 @@ sc_status sc_part_layout_new(const sc_model *model, int n_moments, sc_slice rang
         int ordinals[SC_MAX_BLOCK_PARAMS], n = sc_model_block_params(model, b, ordinals);
         for (int i = 0; i < n; i++) {
             sc_param param = sc_model_param(model, ordinals[i]);
-            sc_status status = list_param(self, &param, n_moments);
+            sc_status status = list_param(self, &param, sc_model_param_learns(model, ordinals[i]), n_moments);
             if (status != SC_OK) {
                 free(self);
                 return status;

@@ -3,7 +3,7 @@
  *
  * Mental model. A part is a row of bytes whose layout follows from the model, the optimizer and the range alone, so that
  * whoever holds one need not know what is in it: the tensors of the blocks in the model's order, of each the parameter and
- * then its moments; the tied matrix once. It lies in pieces of SC_PART_PIECE_BYTES, the last one shorter, each with the
+ * then its moments, unless it is frozen and has none; the tied matrix once. It lies in pieces of SC_PART_PIECE_BYTES, the last one shorter, each with the
  * xxh3 that was made of it when it was taken; the part's own is that of its pieces' hashes. A part that was fetched for
  * a part of its blocks lacks pieces.
  *

@@ -215,20 +215,36 @@ sc_status sc_session_check_snapshot(const sc_session *self, uint64_t optimizer_s
     return SC_OK;
 }
 
+/* Of what never changes there are no moments, which a checkpoint has as zeros. */
+static bool is_frozen_moment(const sc_model *model, const sc_state_piece *piece)
+{
+    if (model->frozen == 0 || piece->kind == SC_STATE_PARAMETER)
+        return false;
+    const int ordinal = sc_model_find_param(model, piece->name);
+    return ordinal >= 0 && !sc_model_param_learns(model, ordinal);
+}
+
 sc_status sc_session_snapshot_piece(const sc_session *self, uint64_t optimizer_step, const sc_state_piece *piece,
                                     sc_buffer **out)
 {
     sc_status status = SC_NOT_FOUND;
     const sc_part *part = NULL;
+    sc_state_piece wanted = *piece;
     uint64_t from = 0;
+    const bool zero = is_frozen_moment(&self->assignment->model, piece);
+    if (zero)
+        wanted.kind = SC_STATE_PARAMETER; /* as large */
     for (int k = 0; status == SC_NOT_FOUND && k < self->assignment->n_chunks; k++) {
         SC_TRY(sc_session_check_snapshot(self, optimizer_step));
         part = sc_session_own_part(self, optimizer_step, k);
-        status = sc_part_find(part, piece, &from);
+        status = sc_part_find(part, &wanted, &from);
     }
     SC_TRY(status);
     SC_TRY(sc_buffer_new((size_t)piece->n, out));
-    sc_part_read(part, from, piece->n, sc_buffer_data(*out));
+    if (zero)
+        memset(sc_buffer_data(*out), 0, (size_t)piece->n);
+    else
+        sc_part_read(part, from, piece->n, sc_buffer_data(*out));
     return SC_OK;
 }
 

@@ -38,7 +38,11 @@ static const char help[] =
 /* The optimizer's share is small, and memory's rate differs little among today's hosts: no option. */
 static const double memory_bytes_per_second = 10e9;
 
-enum { COPY_BYTES = 12 }; /* of a parameter: its weight and AdamW's two moments, float32 each */
+/* Of the state: weights, and of what learns AdamW's two moments, float32 each. */
+static double state_bytes(const sc_partition_stage *stage)
+{
+    return 4 * (double)stage->param_elements + 8 * (double)stage->learning_elements;
+}
 
 typedef struct options {
     const char *config, *schedule;
@@ -312,18 +316,17 @@ static void print_blocks(const prospect *self, int worker)
     printf("  %6d  %-18s", slice.n_blocks, range);
 }
 
-/* What recovery and checkpoints keep of the state, that of frozen parameters too. Points: the newest complete one and the one
+/* What recovery and checkpoints keep of the state. Points: the newest complete one and the one
  * that is being made, each with the part of the neighbour whose buddy the worker is (vault.h); without them, what is streamed
  * to a checkpoint. */
 static double copied_bytes(const prospect *self, int worker)
 {
     const sc_config *config = self->config;
     int S = self->plan->n_workers;
-    double own = (double)self->stages[worker].param_elements;
-    double neighbours = (double)self->stages[(worker + S - 1) % S].param_elements;
+    double own = state_bytes(&self->stages[worker]), neighbours = state_bytes(&self->stages[(worker + S - 1) % S]);
     if (config->recovery.peer_every > 0 && S > 1)
-        return COPY_BYTES * 2 * (own + neighbours);
-    return config->checkpoint.every > 0 || config->checkpoint.at_end ? COPY_BYTES * own : 0;
+        return 2 * (own + neighbours);
+    return config->checkpoint.every > 0 || config->checkpoint.at_end ? own : 0;
 }
 
 /* The most that a message log holds: a point lets go what was sent before the last complete one, so two rounds of messages. */
@@ -365,12 +368,14 @@ static void explain_memory(const prospect *self)
     printf("memory: %s, the activations at their peak, scratch, copies and log, in MiB\n",
            self->model.frozen > 0 ? "16 bytes a parameter that learns and 4 one that does not"
                                   : "16 bytes a parameter");
+    const char *each =
+        self->model.frozen > 0 ? "12 bytes a parameter that learns and 4 one that does not" : "12 bytes a parameter";
     if (points)
-        puts("copies: two of the state, 12 bytes a parameter, and two of a neighbour's (recovery.peer_every); one more "
-             "of "
-             "each while an\n        older one is written to a checkpoint");
+        printf("copies: two of the state, %s, and two of a neighbour's (recovery.peer_every); one more of each\n"
+               "        while an older one is written to a checkpoint\n",
+               each);
     else if (config->checkpoint.every > 0 || config->checkpoint.at_end)
-        puts("copies: one of the state, 12 bytes a parameter, while it is written to a checkpoint");
+        printf("copies: one of the state, %s, while it is written to a checkpoint\n", each);
     if (points && config->recovery.log_messages)
         printf("log: what is sent in %" PRId64 " steps (two times recovery.peer_every), at most recovery.log_mb\n",
                2 * config->recovery.peer_every);

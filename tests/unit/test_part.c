@@ -121,6 +121,28 @@ static void a_layout_has_each_tensor_once(void **state)
     assert_int_equal(sc_part_layout_new(&model, MOMENTS, (sc_slice){0, 0}, &part), SC_INVALID);
 }
 
+static void what_is_frozen_has_no_moments(void **state)
+{
+    (void)state;
+    sc_model some = model;
+    some.frozen = 2; /* the embedding, with it the tied matrix, and a layer */
+    sc_part_layout *layout;
+    uint64_t bytes = 0;
+    assert_int_equal(sc_part_layout_new(&some, MOMENTS, (sc_slice){0, BLOCKS}, &layout), SC_OK);
+    for (size_t i = 0; i < layout->n; i++) {
+        const sc_part_entry *entry = &layout->entries[i];
+        assert_true(entry->kind == SC_STATE_PARAMETER || sc_model_param_learns(&some, entry->ordinal));
+        bytes += sc_model_param_learns(&some, entry->ordinal) || entry->kind == SC_STATE_PARAMETER ? entry->bytes : 0;
+    }
+    assert_int_equal(bytes, layout->bytes);
+    free(layout);
+    assert_int_equal(sc_part_layout_new(&some, MOMENTS, (sc_slice){0, 2}, &layout), SC_OK);
+    int ordinals[SC_MAX_BLOCK_PARAMS], n = sc_model_block_params(&some, 0, ordinals);
+    n += sc_model_block_params(&some, 1, ordinals);
+    assert_int_equal(layout->n, n);
+    free(layout);
+}
+
 static void a_part_is_read_by_name(void **state)
 {
     (void)state;
@@ -305,11 +327,9 @@ static void only_what_is_missing_is_wanted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_layout_has_each_tensor_once),
-        cmocka_unit_test(a_part_is_read_by_name),
-        cmocka_unit_test(a_copy_has_the_same_hash_and_damage_is_seen),
-        cmocka_unit_test(parts_use_memory_again),
-        cmocka_unit_test(a_restore_works_under_any_partition),
+        cmocka_unit_test(a_layout_has_each_tensor_once),  cmocka_unit_test(what_is_frozen_has_no_moments),
+        cmocka_unit_test(a_part_is_read_by_name),         cmocka_unit_test(a_copy_has_the_same_hash_and_damage_is_seen),
+        cmocka_unit_test(parts_use_memory_again),         cmocka_unit_test(a_restore_works_under_any_partition),
         cmocka_unit_test(only_what_is_missing_is_wanted),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
