@@ -136,6 +136,7 @@ static sc_status add_text(sc_examples *self, const sc_labelled_texts *texts, siz
     row.n_a = at_most(n_a, self->longest);
     row.n_b = at_most(n_b, self->longest);
     sc_examples_cut(self->longest - (row.n_b ? 3 : 2), &row.n_a, &row.n_b);
+    self->n_cut += (size_t)row.n_a < n_a || (size_t)row.n_b < n_b;
     SC_TRY_GOTO(status, sc_examples_reserve(self, (size_t)(row.n_a + row.n_b)), out);
     append(self, a, row.n_a);
     if (row.n_b)
@@ -245,6 +246,11 @@ int sc_examples_n_targets(const sc_examples *self, int n)
     if (self->kind != SC_EXAMPLES_CLASSES)
         return n;
     return self->n_labels > 0 ? self->n_labels : 1;
+}
+
+size_t sc_examples_n_cut(const sc_examples *self)
+{
+    return self->n_cut;
 }
 
 int32_t sc_examples_pad(const sc_examples *self)

@@ -52,8 +52,9 @@ sc_examples_kind sc_examples_kind_of(const sc_examples *self);
 size_t sc_examples_n(const sc_examples *self);    /* rows */
 int sc_examples_longest(const sc_examples *self); /* tokens of the longest row; of pre-training, what it may have */
 int sc_examples_n_targets(const sc_examples *self,
-                          int n);                 /* of a row of n tokens: n, or for classification 1 or n_labels */
-int32_t sc_examples_pad(const sc_examples *self); /* the id of [PAD], of items SC_ITEM_PADDING */
+                          int n);                  /* of a row of n tokens: n, or for classification 1 or n_labels */
+size_t sc_examples_n_cut(const sc_examples *self); /* texts that were longer than a row may be */
+int32_t sc_examples_pad(const sc_examples *self);  /* the id of [PAD], of items SC_ITEM_PADDING */
 
 /* What a row was made of: the text's or user's number; or the first of n words. Not for pre-training. */
 typedef struct sc_examples_source {

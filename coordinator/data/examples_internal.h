@@ -29,7 +29,7 @@ struct sc_examples {
     sc_examples_kind kind;
     int longest;
     int32_t cls, sep, pad, mask;
-    size_t n;
+    size_t n, n_cut;
     int32_t *ids; /* [n_ids] */
     size_t n_ids, ids_capacity;
     int32_t *targets;   /* tags and items: [n_ids] */

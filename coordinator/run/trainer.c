@@ -138,6 +138,49 @@ static sc_status set_course(sc_trainer *t)
     return SC_OK;
 }
 
+/* A head that was trained for the task before begins as it is, whatever its labels were. */
+static void compare_labels(const sc_trainer *t)
+{
+    const sc_labels *ours = sc_feed_labels(t->feed);
+    sc_labels theirs = {0};
+    sc_model model;
+    if (ours && sc_hf_config_load(t->config->model.init, &model) == SC_OK && model.task == t->model.task &&
+        sc_hf_config_load_labels(t->config->model.init, &theirs) == SC_OK && theirs.n == ours->n)
+        for (int32_t i = 0; i < ours->n; i++)
+            if (strcmp(ours->names[i], theirs.names[i]) != 0) {
+                SC_WARN("the head in %s was trained for other labels, or in another order: its number %d is '%.64s', "
+                        "that of the "
+                        "data '%.64s'; it begins as it is",
+                        t->config->model.init, i, theirs.names[i], ours->names[i]);
+                break;
+            }
+    sc_labels_clear(&theirs);
+}
+
+static sc_status open_init(sc_trainer *t)
+{
+    const int vocab = sc_tokenizer_vocab(sc_feed_tokenizer(t->feed));
+    if (vocab < t->model.vocab && t->model.family == SC_BERT)
+        SC_WARN("the vocabulary has %d tokens, the model in %s %d: is it the model's own (data.tokenizer)?", vocab,
+                t->config->model.init, t->model.vocab);
+    SC_TRY(sc_hf_weights_open(t->config->model.init, &t->model, &t->init));
+    sc_hf_weights_draw(t->init, t->identity.seed);
+    compare_labels(t);
+    return SC_OK;
+}
+
+/* Texts that lose their end are told: they may need a longer row. */
+static void tell_cut_texts(sc_trainer *t)
+{
+    for (sc_data_split split = 0; split < SC_N_SPLITS; split++) {
+        const sc_examples *examples = sc_feed_examples(t->feed, split);
+        if (examples && sc_examples_n_cut(examples) > 0)
+            sc_progress_note(t->progress, "%zu of %zu %s texts are longer than %d tokens and are cut",
+                             sc_examples_n_cut(examples), sc_examples_n(examples), sc_data_split_name(split),
+                             sc_config_sequence_length(t->config));
+    }
+}
+
 static sc_status prepare(sc_trainer *t)
 {
     SC_TRY(sc_feed_open(t->config, &t->feed));
@@ -159,10 +202,8 @@ static sc_status prepare(sc_trainer *t)
         t->choice = t->manifest.best;
     SC_TRY(sc_trainer_open_scorers(t));
     SC_TRY(open_lineage(t));
-    if (t->config->model.init && !t->checkpoint) { /* before anybody waits for workers: what it lacks is told at once */
-        SC_TRY(sc_hf_weights_open(t->config->model.init, &t->model, &t->init));
-        sc_hf_weights_draw(t->init, t->identity.seed);
-    }
+    if (t->config->model.init && !t->checkpoint) /* before anybody waits for workers: what it lacks is told at once */
+        SC_TRY(open_init(t));
     SC_TRY(sc_run_dir_write_config(t->dir, t->config));
     SC_TRY(sc_event_log_open(sc_run_dir_path(t->dir, "events.jsonl"), &t->events));
     sc_progress_options progress = {.fd = STDOUT_FILENO, .clock = t->clock, .steps = t->steps, .n_stages = t->S};
@@ -188,6 +229,7 @@ static sc_status prepare(sc_trainer *t)
                      sc_progress_count((double)run.parameters, parameters, sizeof parameters),
                      sc_progress_count((double)run.train_tokens, n_tokens, sizeof n_tokens), run.vocab, t->S,
                      t->S == 1 ? "" : "s", t->plans[SC_PLAN_OF_STEPS]->schedule, t->config->run.dir);
+    tell_cut_texts(t);
     if (t->checkpoint)
         sc_progress_note(t->progress, "going on after step %" PRId64 ", from %s", t->committed, t->checkpoint);
     return SC_OK;

@@ -114,6 +114,13 @@ says err "missing and begun anew: classifier.weight, classifier.bias"
 expect 0 stagecoach train tuned.yaml --workers 3 --run-dir tuned-3
 same_results tuned-1 tuned-3
 
+# What may not be meant is said: a head of other labels, texts that are cut.
+sed 's/,pos$/,yes/' reviews.csv >renamed.csv
+expect 0 stagecoach train tuned.yaml --set model.init=tuned-1/final --set 'data.train=[renamed.csv]' \
+  --set train.sequence_length=8 --run-dir renamed
+says err "trained for other labels" "'pos', that of the data 'yes'"
+says out "training texts are longer than 8 tokens and are cut"
+
 # What is wrong is told with its place, before anybody is waited for.
 refused() { # TEXT OPTION...
   expect 1 stagecoach train reviews.yaml --run-dir bad "${@:2}"
