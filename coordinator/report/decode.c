@@ -61,6 +61,13 @@ double sc_decode_sigmoid(float logit)
     return 1 / (1 + exp(-(double)logit));
 }
 
+/* log (1 + exp (x)) without overflow, x = -logit where the label is right. */
+double sc_decode_sigmoid_loss(float logit, bool right)
+{
+    const double x = right ? -(double)logit : (double)logit;
+    return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
+}
+
 /* Few are wanted of many: the list so far is kept in order, and most classes are passed over by one comparison. */
 int sc_decode_top(const double *probabilities, int K, int n, int32_t *out)
 {

@@ -23,6 +23,8 @@ bool sc_decode_softmax(const float *logits, int K, double *out);
 
 /* Multi-label: each class's own probability, 1 / (1 + exp (-logit)). */
 double sc_decode_sigmoid(float logit);
+/* The loss of a label, in nats, that is right or not: binary cross-entropy. */
+double sc_decode_sigmoid_loss(float logit, bool right);
 /* Whether a label is one of those that a multi-label model gives: its probability is above one half. */
 static inline bool sc_decode_is_on(float logit)
 {

@@ -79,6 +79,11 @@ static void test_multi_label(void **state)
     assert_near(sc_decode_sigmoid(-800), 0);
     assert_near(sc_decode_sigmoid(800), 1);
     assert_near(sc_decode_sigmoid(1.25f) + sc_decode_sigmoid(-1.25f), 1);
+    for (float logit = -3; logit <= 3; logit += 1.5f) {
+        assert_near(sc_decode_sigmoid_loss(logit, true), -log(sc_decode_sigmoid(logit)));
+        assert_near(sc_decode_sigmoid_loss(logit, false), -log(1 - sc_decode_sigmoid(logit)));
+    }
+    assert_near(sc_decode_sigmoid_loss(-800, true), 800);
     assert_false(sc_decode_is_on(0)); /* one half is not above it */
     assert_true(sc_decode_is_on(1e-30f));
     assert_false(sc_decode_is_on(NAN));
