@@ -33,10 +33,12 @@ static const char help[] =
     "  --format F     of labelled data: text-label, label-text, csv, jsonl or conll (default: by the file's name)\n"
     "  --text-column C, --pair-column C, --label-column C\n"
     "                 csv, jsonl: names of columns or fields (default: text, none, label)\n"
+    "  --label-separator S\n"
+    "                 between the labels of a text, where it has any number (default: a comma)\n"
     "  --word-column N, --tag-column N\n"
     "                 conll: columns from 1, or from -1 at the last (default: 1, -1)\n"
     "  --predictions FILE\n"
-    "                 is written: right and predicted labels, as 'stagecoach report' reads them\n"
+    "                 is written: text or word, right and predicted label, as 'stagecoach report' reads it\n"
     "  --json         the result as one JSON object\n"
     "  --help         this text\n";
 
@@ -49,7 +51,23 @@ typedef struct arguments {
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, arguments *a)
 {
-    enum { DATA = 256, WORKERS, THREADS, BATCH, CONTEXT, FORMAT, TEXT, PAIR, LABEL, WORD, TAG, OUT, JSON, HELP };
+    enum {
+        DATA = 256,
+        WORKERS,
+        THREADS,
+        BATCH,
+        CONTEXT,
+        FORMAT,
+        TEXT,
+        PAIR,
+        LABEL,
+        WORD,
+        TAG,
+        SEPARATOR,
+        OUT,
+        JSON,
+        HELP
+    };
     static const struct option options[] = {
         {"data", required_argument, NULL, DATA},
         {"workers", required_argument, NULL, WORKERS},
@@ -62,6 +80,7 @@ static int read_arguments(int argc, char **argv, arguments *a)
         {"label-column", required_argument, NULL, LABEL},
         {"word-column", required_argument, NULL, WORD},
         {"tag-column", required_argument, NULL, TAG},
+        {"label-separator", required_argument, NULL, SEPARATOR},
         {"predictions", required_argument, NULL, OUT},
         {"json", no_argument, NULL, JSON},
         {"help", no_argument, NULL, HELP},
@@ -106,6 +125,9 @@ static int read_arguments(int argc, char **argv, arguments *a)
         case TAG:
             ok = sc_cli_integer(argv[0], "--tag-column", optarg, -64, 64, &tag);
             break;
+        case SEPARATOR:
+            columns->label_separator = optarg;
+            break;
         case OUT:
             a->labels.predictions = optarg;
             break;
@@ -126,6 +148,8 @@ static int read_arguments(int argc, char **argv, arguments *a)
         return sc_cli_usage(argv[0], argc == optind ? "the RUN directory is missing" : "one RUN directory is enough");
     if (word == 0 || tag == 0)
         return sc_cli_usage(argv[0], "columns are counted from 1, or from -1 at the last");
+    if (columns->label_separator && !columns->label_separator[0])
+        return sc_cli_usage(argv[0], "option '--label-separator' wants a text");
     columns->word = (int)word;
     columns->tag = (int)tag;
     if (!a->evaluator.data)
@@ -168,6 +192,8 @@ static int evaluate_labels(const char *command, arguments *a)
     if (e->B > 0)
         return sc_cli_usage(command, "--batch is for texts without labels; here micro-batches are of like length");
     a->labels.data = e->data;
+    if (!a->labels.columns.label_separator)
+        a->labels.columns.label_separator = ",";
     a->labels.predictor =
         (sc_predictor_options){.dir = e->dir, .workers = e->workers, .threads = e->threads, .longest = e->T, .top = 1};
     sc_label_evaluation result = {0};
@@ -182,8 +208,9 @@ static int evaluate_labels(const char *command, arguments *a)
 static bool has_label_options(const sc_label_evaluator_options *o)
 {
     const sc_data_columns none = sc_data_columns_defaults();
-    return o->format || o->predictions || o->columns.text != none.text || o->columns.pair != none.pair ||
-           o->columns.label != none.label || o->columns.word != none.word || o->columns.tag != none.tag;
+    return o->format || o->predictions || o->columns.label_separator || o->columns.text != none.text ||
+           o->columns.pair != none.pair || o->columns.label != none.label || o->columns.word != none.word ||
+           o->columns.tag != none.tag;
 }
 
 int sc_cli_evaluate(int argc, char **argv)

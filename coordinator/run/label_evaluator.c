@@ -22,6 +22,7 @@ typedef struct evaluator {
     sc_labelled_texts texts;
     sc_tagged_words words;
     size_t n, added, taken; /* texts or sentences */
+    FILE *written;          /* the file of predictions, in memory; NULL: there is none */
     sc_label_evaluation *out;
 } evaluator;
 
@@ -60,7 +61,7 @@ static sc_status choose_format(const evaluator *self, sc_data_format *out)
         *out = SC_DATA_CSV;
     if (!o->format && !gives_tags(self) && (ends_with(o->data, ".jsonl") || ends_with(o->data, ".json")))
         *out = SC_DATA_JSONL;
-    if ((*out == SC_DATA_CONLL) != gives_tags(self))
+    if ((*out == SC_DATA_CONLL) != gives_tags(self) || *out > SC_DATA_CONLL)
         return SC_FAIL(SC_INVALID, "the model in %s gives %s; the format %s has none", self->model->dir,
                        gives_tags(self) ? "words tags" : "texts labels", o->format);
     return SC_OK;
@@ -72,6 +73,9 @@ static sc_status read_data(evaluator *self)
     sc_data_format format;
     char *bytes;
     size_t n;
+    sc_data_columns columns = o->columns;
+    if (!self->model->model.multi_label)
+        columns.label_separator = NULL;
     SC_TRY(choose_format(self, &format));
     for (int32_t i = 0; i < self->model->labels.n; i++) {
         int32_t id;
@@ -80,9 +84,9 @@ static sc_status read_data(evaluator *self)
     }
     SC_TRY(sc_files_read(o->data, INT32_MAX, &bytes, &n));
     const sc_text file = {.name = o->data, .bytes = bytes, .n_bytes = n};
-    const sc_status status =
-        gives_tags(self) ? sc_tagged_words_read(&self->words, &file, &o->columns, &self->labels, true)
-                         : sc_labelled_texts_read(&self->texts, &file, format, &o->columns, &self->labels, true);
+    const sc_status status = gives_tags(self)
+                                 ? sc_tagged_words_read(&self->words, &file, &columns, &self->labels, true)
+                                 : sc_labelled_texts_read(&self->texts, &file, format, &columns, &self->labels, true);
     free(bytes);
     self->n = gives_tags(self) ? self->words.n : self->texts.n;
     return status;
@@ -116,26 +120,89 @@ static sc_status make_sentence(const evaluator *self, sc_predict_item **out)
     return SC_OK;
 }
 
+/* The right labels and the predicted ones behind the text; a tab or line end in it becomes a blank. */
+static void write_text(evaluator *self, const char *text, size_t n)
+{
+    for (size_t i = 0; i < n && self->written; i++)
+        fputc(strchr("\t\n\r", text[i]) ? ' ' : text[i], self->written);
+}
+
+static void write(evaluator *self, const char *before, const char *text)
+{
+    if (self->written)
+        fprintf(self->written, "%s%s", before, text);
+}
+
 static sc_status count(evaluator *self, int32_t right, int32_t predicted, double loss)
 {
+    const char *right_name = self->labels.names[right], *predicted_name = self->labels.names[predicted];
     self->out->loss += loss; /* the sum, until the end */
     self->out->n_examples++;
     self->out->n_correct += right == predicted;
-    return sc_predictions_add(&self->out->predictions, self->labels.names[right], self->labels.names[predicted]);
+    write(self, "\t", right_name);
+    write(self, "\t", predicted_name);
+    write(self, "", "\n");
+    return sc_predictions_add(&self->out->predictions, right_name, predicted_name);
+}
+
+static sc_status add_to_set(evaluator *self, int32_t label, bool predicted, size_t place)
+{
+    const char *name = self->labels.names[label];
+    write(self, place ? self->options->columns.label_separator : "\t", name);
+    return sc_label_sets_add(&self->out->sets, name, strlen(name), predicted);
+}
+
+static sc_status take_set(evaluator *self, const sc_predict_item *item, const sc_labelled_text *text)
+{
+    const int K = self->model->model.labels;
+    size_t n, n_predicted = 0;
+    double loss = 0;
+    const int32_t *right = sc_labelled_texts_labels(&self->texts, text, &n);
+    for (size_t i = 0; i < n; i++)
+        SC_TRY(add_to_set(self, right[i], false, i));
+    write(self, n ? "" : "\t", "");
+    for (int32_t k = 0; k < K; k++) {
+        bool is_right = false;
+        for (size_t i = 0; i < n; i++)
+            is_right |= right[i] == k;
+        loss += sc_decode_sigmoid_loss(item->logits[k], is_right);
+        if (sc_decode_is_on(item->logits[k]))
+            SC_TRY(add_to_set(self, k, true, n_predicted++));
+    }
+    write(self, n_predicted ? "" : "\t", "\n");
+    self->out->loss += loss / K;
+    self->out->n_examples++;
+    return sc_label_sets_end(&self->out->sets);
+}
+
+static sc_status take_text(evaluator *self, const sc_predict_item *item)
+{
+    const int K = self->model->model.labels;
+    const sc_labelled_text *text = &self->texts.items[self->taken];
+    write_text(self, item->bytes, item->n_text);
+    if (self->model->model.multi_label)
+        return take_set(self, item, text);
+    return count(self, text->label, sc_decode_class(item->logits, K, NULL),
+                 sc_decode_loss(item->logits, K, text->label));
+}
+
+static sc_status take_sentence(evaluator *self, const sc_predict_item *item)
+{
+    for (size_t i = 0; i < item->n_words; i++) {
+        const sc_predict_word *word = &item->words[i];
+        write_text(self, item->bytes + word->begin, word->end - word->begin);
+        SC_TRY(count(self, word->right_label, word->label, word->loss));
+    }
+    write(self, "", "\n");
+    sc_predictions_end_sentence(&self->out->predictions);
+    return SC_OK;
 }
 
 static sc_status take(evaluator *self, const sc_predict_item *item)
 {
-    const int K = self->model->model.labels;
     if (item->message)
         return SC_FAIL(SC_INVALID, "%s:%" PRIu64 ": %s", self->options->data, item->line, item->message);
-    if (!gives_tags(self)) {
-        const int32_t right = self->texts.items[self->taken++].label;
-        return count(self, right, sc_decode_class(item->logits, K, NULL), sc_decode_loss(item->logits, K, right));
-    }
-    for (size_t i = 0; i < item->n_words; i++)
-        SC_TRY(count(self, item->words[i].right_label, item->words[i].label, item->words[i].loss));
-    sc_predictions_end_sentence(&self->out->predictions);
+    SC_TRY(gives_tags(self) ? take_sentence(self, item) : take_text(self, item));
     self->taken++;
     return SC_OK;
 }
@@ -162,36 +229,11 @@ static sc_status predict(evaluator *self)
     return SC_OK;
 }
 
-/* Right and predicted labels between tabs, as they may hold blanks. */
-static sc_status write_predictions(const sc_predictions *predictions, const char *path)
-{
-    char *text = NULL;
-    size_t n = 0;
-    FILE *out = open_memstream(&text, &n);
-    if (!out)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for predictions");
-    for (size_t i = 0; i < predictions->n; i++) {
-        const sc_prediction *p = &predictions->items[i];
-        fprintf(out, "%s%s\t%s\n", p->begins && i > 0 ? "\n" : "", predictions->labels.names[p->right],
-                predictions->labels.names[p->predicted]);
-    }
-    const bool ok = fclose(out) == 0;
-    const sc_status status =
-        ok ? sc_files_replace(path, text, n) : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for predictions");
-    free(text);
-    return status;
-}
-
 static sc_status run(evaluator *self)
 {
     const sc_clock clock = sc_clock_system();
     SC_TRY(sc_predictor_open(&self->options->predictor, &self->predictor));
     self->model = sc_predictor_model(self->predictor);
-    if (self->model->model.multi_label)
-        return SC_FAIL(SC_INVALID,
-                       "the model in %s gives a text any number of labels; a file of one label a text cannot tell how "
-                       "good it is",
-                       self->model->dir);
     SC_TRY(read_data(self));
     SC_TRY(sc_predictor_start_workers(self->predictor));
     const uint64_t begin = sc_clock_ns(&clock);
@@ -199,14 +241,26 @@ static sc_status run(evaluator *self)
     self->out->loss /= (double)self->out->n_examples;
     self->out->n_tokens = sc_predictor_n_tokens(self->predictor);
     self->out->seconds = sc_clock_seconds_since(&clock, begin);
-    return self->options->predictions ? write_predictions(&self->out->predictions, self->options->predictions) : SC_OK;
+    if (!self->model->model.multi_label)
+        return SC_OK;
+    self->out->n_correct = self->out->sets.n_exact;
+    return sc_label_sets_sort(&self->out->sets);
 }
 
 sc_status sc_label_evaluator_run(const sc_label_evaluator_options *options, sc_label_evaluation *out)
 {
     evaluator self = {.options = options, .out = out};
-    const sc_status status = run(&self);
+    char *text = NULL;
+    size_t n = 0;
+    if (options->predictions && !(self.written = open_memstream(&text, &n)))
+        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for predictions");
+    sc_status status = run(&self);
     sc_predictor_close(&self.predictor);
+    if (self.written && fclose(self.written) != 0 && status == SC_OK)
+        status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for predictions");
+    if (options->predictions && status == SC_OK)
+        status = sc_files_replace(options->predictions, text, n);
+    free(text);
     sc_labelled_texts_clear(&self.texts);
     sc_tagged_words_clear(&self.words);
     sc_labels_clear(&self.labels);
@@ -216,6 +270,7 @@ sc_status sc_label_evaluator_run(const sc_label_evaluator_options *options, sc_l
 void sc_label_evaluation_clear(sc_label_evaluation *self)
 {
     sc_predictions_clear(&self->predictions);
+    sc_label_sets_clear(&self->sets);
 }
 
 /* --- printing ----------------------------------------------------------------------------------------------------------- */
@@ -223,7 +278,7 @@ void sc_label_evaluation_clear(sc_label_evaluation *self)
 static sc_status print_json(const sc_label_evaluation *self, FILE *out)
 {
     json_t *report = NULL;
-    SC_TRY(sc_report_json(&self->predictions, &report));
+    SC_TRY(self->sets.n ? sc_report_json_sets(&self->sets, &report) : sc_report_json(&self->predictions, &report));
     const bool ok =
         json_object_set_new(report, "loss", json_real(self->loss)) == 0 &&
         json_object_set_new(report, "seconds", json_real(self->seconds)) == 0 &&
@@ -240,9 +295,11 @@ sc_status sc_label_evaluation_print(const sc_label_evaluation *self, bool json, 
     enum { DIGITS = 4 };
     if (json)
         return print_json(self, out);
-    const bool tags = sc_predictions_are_tags(&self->predictions);
+    const bool tags = !self->sets.n && sc_predictions_are_tags(&self->predictions);
     fprintf(out, "loss %.9g  accuracy %.4f  %" PRIu64 " %s  %.1f s  %.0f tok/s\n\n", self->loss,
             (double)self->n_correct / (double)self->n_examples, self->n_examples, tags ? "words" : "examples",
             self->seconds, (double)self->n_tokens / self->seconds);
+    if (self->sets.n)
+        return sc_report_print_sets(&self->sets, SC_REPORT_SKLEARN, DIGITS, out);
     return sc_report_print(&self->predictions, tags ? SC_REPORT_SEQEVAL : SC_REPORT_SKLEARN, DIGITS, out);
 }

@@ -4,6 +4,7 @@
 #define SC_LABEL_EVALUATOR_H
 
 #include "coordinator/data/data_format.h"
+#include "coordinator/report/label_sets.h"
 #include "coordinator/report/predictions.h"
 #include "coordinator/run/predictor.h"
 
@@ -14,22 +15,24 @@ typedef struct sc_label_evaluator_options {
     const char *data;
     const char *format; /* a name of sc_data_format; NULL: by the end of the file's name and the model */
     sc_data_columns columns;
-    const char *predictions; /* a file to write, as `stagecoach report` reads it; NULL: none */
+    const char *
+        predictions; /* a file to write, as `stagecoach report` reads it: text or word, right and predicted label; NULL: none */
 } sc_label_evaluator_options;
 
 /* Zero-initialise; clear frees. */
 typedef struct sc_label_evaluation {
     sc_predictions predictions;
-    double loss;                    /* mean over the examples, in nats */
-    uint64_t n_examples, n_correct; /* texts, or words */
+    sc_label_sets sets;             /* instead of them: of a model that gives a text any number of labels */
+    double loss;                    /* mean over the examples, or over all labels of them, in nats */
+    uint64_t n_examples, n_correct; /* texts, or words; with all labels right */
     uint64_t n_tokens;
     double seconds; /* from the first row to the last */
 } sc_label_evaluation;
 
 /* Whether the directory's model is one that this evaluates. Errors: as sc_weights_find and sc_hf_config_load. */
 sc_status sc_label_evaluator_fits(const char *dir, bool *fits);
-/* Errors: those of the predictor; SC_INVALID naming file and line (the data; a label that the model does not have), or a model
- * that is multi-label, which a file of one label a text does not fit. */
+/* columns.label_separator counts for a model that gives a text any number of labels alone. Errors: those of the predictor;
+ * SC_INVALID naming file and line (the data; a label that the model does not have). */
 sc_status sc_label_evaluator_run(const sc_label_evaluator_options *options, sc_label_evaluation *out);
 void sc_label_evaluation_clear(sc_label_evaluation *self);
 

@@ -189,17 +189,24 @@ awk -F'\t' -v loss="$(loss out)" '{ sum -= log($3) } END { exit (sum / NR - loss
   fail "the loss is not that of the probabilities" # six digits of each
 expect 0 stagecoach evaluate "$golden/classification" --data labelled.tsv --workers 3 --predictions three.pred --json
 [ "$(loss out)" = "$(loss evaluated.json)" ] || fail "three workers give another loss"
+cmp <(cut -f1,2 classification.tsv) <(cut -f1,3 all.pred) || fail "the file of predictions has something else"
 cmp all.pred three.pred || fail "three workers predict something else"
 sed -i '1s/\t.*/\tother/' labelled.tsv
 expect 0 stagecoach evaluate "$golden/classification" --data labelled.tsv
 says out 'accuracy 0.8750' '8 examples' 'macro avg'
 expect 0 stagecoach evaluate "$golden/tagging" --data words.conll --predictions tags.pred
 says out '4 words'
-cmp tags.pred <(cut -f2,3 words.pred | sed '$d') || fail "evaluate tags otherwise than predict"
+cmp tags.pred words.pred || fail "evaluate tags otherwise than predict"
 printf 'good\tangry\n' >unknown.tsv
 expect 1 stagecoach evaluate "$golden/classification" --data unknown.tsv
 says err unknown.tsv:1 angry
 expect 1 stagecoach evaluate "$golden/tagging" --data words.conll --format csv
 says err csv
-expect 1 stagecoach evaluate "$golden/multi-label" --data labelled.tsv
-says err 'any number of labels'
+expect 1 stagecoach evaluate "$golden/classification" --data words.conll --format sequences
+says err sequences
+# any number of labels: the predicted ones are right, but for one text that has another one more
+cut -f1,2 multi-label.tsv | sed '1s/$/,travel/' >sets.tsv
+expect 0 stagecoach evaluate "$golden/multi-label" --data sets.tsv --predictions sets.pred
+says out 'accuracy 0.8750' 'samples avg'
+expect 0 stagecoach report sets.pred --label-separator , --digits 4
+cmp out <(stagecoach evaluate "$golden/multi-label" --data sets.tsv | tail -n +3) || fail "report says something else"
