@@ -304,7 +304,10 @@ static sc_status run(sc_trainer *t)
         sc_progress_note(t->progress,
                          "all %" PRId64 " steps are done already; the weights are in %s; a larger %s goes on, --fresh "
                          "--force begins anew",
-                         t->committed, final, t->config->train.epochs > 0 ? "train.epochs" : "train.steps");
+                         t->committed, final,
+                         sc_trainer_is_over(t)         ? "train.patience"
+                         : t->config->train.epochs > 0 ? "train.epochs"
+                                                       : "train.steps");
         return SC_OK;
     }
     SC_TRY(open_cluster(t));

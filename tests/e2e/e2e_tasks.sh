@@ -84,8 +84,8 @@ for dir in reviews-1/checkpoints/*/ reviews-1/final; do
 done
 says reviews-1/final/tokenizer_config.json '"do_lower_case": true'
 cmp reviews-1/final/vocab.txt "$vocab/uncased/vocab.txt" || fail "another vocabulary"
-expect 0 stagecoach train reviews.yaml --run-dir reviews-1
-says out "all "
+expect 0 stagecoach train tags-1/config.yaml --run-dir tags-1
+says out "all 38 steps are done already"
 
 # Whoever dies, and comes again.
 steady=(--set run.dir=storm --set checkpoint.every=7 --threads 1)
@@ -100,12 +100,15 @@ wait $train 2>/dev/null || :
 expect 0 stagecoach train reviews.yaml --workers 2 "${steady[@]}"
 same_results reviews-1 storm
 
-# Patience: a learning rate of nothing gets no better.
-expect 0 stagecoach train reviews.yaml --set train.learning_rate=0 --set train.patience=2 --run-dir patient
+# Patience: a learning rate of nothing gets no better. What has ended so has ended, until it is to have more patience.
+patient=(--set train.learning_rate=0 --set train.patience=2 --set checkpoint.at_end=true --run-dir patient)
+expect 0 stagecoach train reviews.yaml "${patient[@]}"
 says out "(train.patience)"
 [ "$(scores_of patient | grep -c '"eval"')" -eq 3 ] || fail "two worse evaluations behind the first should end the run"
-expect 0 stagecoach train reviews.yaml --set train.learning_rate=0 --set train.patience=2 --run-dir patient
-says out "all "
+expect 0 stagecoach train reviews.yaml "${patient[@]}"
+says out "are done already" "a larger train.patience goes on"
+expect 0 stagecoach train reviews.yaml "${patient[@]}" --set train.patience=3
+[ "$(scores_of patient | grep -c '"eval"')" -eq 5 ] || fail "one more validation, and the last one again, were expected"
 
 # Pre-trained, then fine-tuned: the shape and the vocabulary come along, the head is drawn.
 sed "s|tokenizer: [^,]*,||; s|$model|init: words-1/final|; s|epochs: 8|epochs: 1|" reviews.yaml >tuned.yaml
