@@ -7,7 +7,8 @@
  *   DIR/shared-checkpoints -> checkpoint.dir      the same in a directory that all hosts share
  *   DIR/lineage            while workers from elsewhere may hold its state in their memories (lineage.h)
  *   DIR/status.url         where the status server is, while there is one
- *   DIR/final/             the weights: model.safetensors, config.json, stagecoach_tokenizer.json
+ *   DIR/final/             the weights: model.safetensors, config.json, stagecoach_tokenizer.json and Hugging Face's form of it
+ *   DIR/test.pred, DIR/test.json    what was predicted of the test, and its scores (trainer_finish.c)
  *   DIR/lock               held (flock) while a coordinator runs, with its host, pid and start
  *   DIR/earlier/1/         what an earlier run in the same directory had left: moved aside, never overwritten
  *

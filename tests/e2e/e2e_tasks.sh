@@ -100,6 +100,19 @@ wait $train 2>/dev/null || :
 expect 0 stagecoach train reviews.yaml --workers 2 "${steady[@]}"
 same_results reviews-1 storm
 
+# Pre-training that is replayed: a lost stage divides by the masked words and the sequences of the steps that it runs again.
+many=(--set train.steps=60 --set train.eval_every=30 --set checkpoint.every=0)
+expect 0 stagecoach train words.yaml --workers 1 "${many[@]}" --run-dir calm
+stagecoach train words.yaml --workers 3 --threads 1 "${many[@]}" --run-dir replayed >out 2>err &
+train=$!
+wait_for replayed/events.jsonl '"event":"step".*"step":15,'
+kill -9 "$(last_pid replayed 2)"
+wait_for replayed/events.jsonl '"event":"recovery"'
+kill -9 "$(last_pid replayed 0)"
+wait $train || { cat out err >&2; fail "train did not survive"; }
+says replayed/events.jsonl '"level":"replay"'
+same_results calm replayed
+
 # Patience: a learning rate of nothing gets no better. What has ended so has ended, until it is to have more patience.
 patient=(--set train.learning_rate=0 --set train.patience=2 --set checkpoint.at_end=true --run-dir patient)
 expect 0 stagecoach train reviews.yaml "${patient[@]}"
