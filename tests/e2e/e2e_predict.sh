@@ -127,6 +127,24 @@ for i in $(seq 100); do cat many.txt; done >more.txt
 { stagecoach predict "$golden/classification" --file more.txt 2>err || echo $? >code; } | head -1 >one
 [ "$(cat code)" = 1 ] && [ ! -s err ] || fail "a closed pipe: $(cat err)"
 
+# memory does not grow with the input: 64,000 texts would take some 100 MB, three windows take 2; a sanitizer keeps what was freed
+if ! grep -q __asan_init "$bin/stagecoach"; then
+  mkfifo much
+  stagecoach predict "$golden/classification" <much >much.jsonl &
+  pid=$!
+  exec 3>much
+  peak() { awk '/VmHWM/ { print $2 }' /proc/$pid/status; }
+  cat more.txt >&3
+  wait_for_lines 32000 much.jsonl '"label"'
+  before=$(peak)
+  cat more.txt more.txt >&3
+  wait_for_lines 96000 much.jsonl '"label"'
+  after=$(peak)
+  exec 3>&-
+  wait $pid || fail "the long stream ended with an error"
+  [ $((after - before)) -lt 20000 ] || fail "memory grew from $before to $after KiB"
+fi
+
 # a signal ends a stream that waits, and what came before is answered
 mkfifo waiting
 stagecoach predict "$golden/classification" <waiting >stopped.jsonl 2>stopped.err &
