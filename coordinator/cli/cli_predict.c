@@ -19,7 +19,8 @@
 static const char help[] =
     "Usage: stagecoach predict RUN|DIR [--text T | --file F | -] [--workers N] [--threads N] [OPTION]...\n"
     "\n"
-    "Tells what the model of the run directory RUN, or of a directory of weights DIR, says of each text: its label, the\n"
+    "Tells what the model of the run directory RUN, or of a directory of weights DIR, says of each text: its label, "
+    "the\n"
     "entities in it, the words behind [MASK], or, where texts are items between blanks, which come next. A text is a\n"
     "line of standard input (-, the default) or of a file, and is answered when it comes, in order. Offsets count\n"
     "characters (Unicode code points).\n"
@@ -48,7 +49,9 @@ static const char help[] =
     "\n"
     "A text that is empty, not UTF-8 or too long is answered with {\"line\":N,\"error\":...} (with other formats told "
     "on\n"
-    "standard error), and the others go on; the exit code is then 1.\n";
+    "standard error), and the others go on; the exit code is then 1. Ctrl-C ends the input: what was read is "
+    "answered,\n"
+    "and the exit code is 1, too.\n";
 
 typedef struct arguments {
     sc_predictor_options predictor;
