@@ -210,7 +210,8 @@ void sc_config_print_help(FILE *out)
         const sc_config_key *key = &sc_config_keys[i];
         const char *name = enter_section(key, &section, out);
         const char *of_bert = sc_config_bert_default(key->path);
-        fprintf(out, "  %-18s %-8s %-8s %s", name, types[key->type], default_text(key), key->help);
+        fprintf(out, "  %-18s %-8s %-8s %s", name, key->are_texts ? "texts" : types[key->type], default_text(key),
+                key->help);
         if (of_bert)
             fprintf(out, " (bert: %s)", of_bert);
         if (key->type >= SC_KEY_WORD) {

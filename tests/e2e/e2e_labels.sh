@@ -30,7 +30,7 @@ for run in one balanced; do
 done
 
 # Replay: the last stage, whose targets weigh, is lost between two points.
-steps=(--set train.epochs=0 --set train.steps=400 --set checkpoint.every=0 --set train.eval_every=0)
+steps=(--set train.epochs=0 --set train.steps=200 --set checkpoint.every=0 --set train.eval_every=0)
 expect 0 stagecoach train config.yaml --workers 1 "${weights[@]}" "${steps[@]}" --run-dir calm
 stagecoach train config.yaml --workers 3 --threads 1 "${weights[@]}" "${steps[@]}" --run-dir stormy >out 2>err &
 train=$!

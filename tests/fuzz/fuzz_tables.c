@@ -21,9 +21,13 @@ static void check_texts(const sc_text *file, sc_data_format format, const sc_dat
         abort();
     for (size_t i = 0; i < texts.n; i++) {
         const sc_labelled_text *t = &texts.items[i];
-        if (t->n_text == 0 || t->text + t->n_text > texts.n_bytes || t->pair + t->n_pair > texts.n_bytes ||
-            t->label < 0 || t->label >= labels.n)
+        if (t->n_text == 0 || t->text + t->n_text > texts.n_bytes || t->pair + t->n_pair > texts.n_bytes)
             abort();
+        size_t n;
+        const int32_t *ids = sc_labelled_texts_labels(&texts, t, &n);
+        for (size_t k = 0; k < n; k++)
+            if (ids[k] < 0 || ids[k] >= labels.n)
+                abort();
     }
     sc_labelled_texts_clear(&texts);
     sc_labels_clear(&labels);
@@ -94,6 +98,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else if (format >= 6)
         check_words(&file, &columns);
     else
-        check_texts(&file, format == 5 ? SC_DATA_CSV : (sc_data_format)format, &columns);
+        for (int many = 0; many < 2; many++) {
+            columns.label_separator = many ? "," : NULL;
+            check_texts(&file, format == 5 ? SC_DATA_CSV : (sc_data_format)format, &columns);
+        }
     return 0;
 }
