@@ -14,6 +14,7 @@
 #include <glob.h>
 #include <math.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,36 +225,52 @@ static void read_line(FILE *log, char *line, int line_bytes)
     assert_non_null(fgets(line, line_bytes, log));
 }
 
+/* Nothing but the version has room. */
+static void fill_disk(bool full)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = full ? 60 : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
 static void a_full_disk_is_said_once_and_a_restart_is_not_forgotten(void **state)
 {
     (void)state;
     int ends[2];
     char line[1024];
-    struct rlimit before, full;
     assert_int_equal(pipe(ends), 0);
     FILE *log = fdopen(ends[0], "r");
     assert_non_null(log);
     assert_int_equal(sc_log_init("warn", false, ends[1]), SC_OK);
     signal(SIGXFSZ, SIG_IGN);
-    getrlimit(RLIMIT_FSIZE, &before);
-    full = before;
-    full.rlim_cur = 60; /* room for the version, and no more */
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+
+    fill_disk(true);
     sc_tensorboard *board = open_one();
     sc_tensorboard_restart(board, 7);
-    sc_tensorboard_scalar(board, "train/loss", 7, 1);
     read_line(log, line, sizeof line);
     assert_non_null(strstr(line, "cannot be written: File too large; the run goes on without it"));
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    fill_disk(false);
     sc_tensorboard_scalar(board, "train/loss", 8, 2);
+    sc_tensorboard_close(&board);
+    assert_events(0, "v r7 train/loss@8=2 ");
+
+    fill_disk(true);
+    board = open_one();
+    sc_tensorboard_scalar(board, "train/loss", 9, 1);
+    read_line(log, line, sizeof line);
+    assert_non_null(strstr(line, "cannot be written"));
+    fill_disk(false);
+    sc_tensorboard_scalar(board, "train/loss", 10, 1);
     read_line(log, line, sizeof line);
     assert_non_null(strstr(line, "is written; before, 1 values were lost"));
     sc_tensorboard_close(&board);
+    assert_events(1, "v train/loss@10=1 ");
+
     sc_log_init("warn", false, STDERR_FILENO);
     close(ends[1]);
-    assert_null(fgets(line, sizeof line, log));
+    assert_null(fgets(line, sizeof line, log)); /* nothing more was said */
     fclose(log);
-    assert_events(0, "v r7 train/loss@8=2 ");
 }
 
 static void where_no_directory_can_be_made_is_told(void **state)
