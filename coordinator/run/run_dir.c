@@ -228,10 +228,9 @@ static sc_status move_shared_aside(sc_run_dir *self, const char *to)
 /* What an earlier run left goes to earlier/<n>, n the first that is free. */
 static sc_status move_aside(sc_run_dir *self)
 {
-    static const char *const names[] = {
-        "events.jsonl",        "config.yaml", "logs",         "final",
-        "checkpoints",         "lineage",     SC_RUN_DIR_URL, SC_RUN_DIR_TEST_PREDICTIONS,
-        SC_RUN_DIR_TEST_REPORT};
+    static const char *const names[] = {"events.jsonl", "config.yaml",     "logs",           "final",
+                                        "checkpoints",  "lineage",         SC_RUN_DIR_URL,   "test.pred",
+                                        "test.json",    "validation.pred", "validation.json"};
     if (access(sc_run_dir_path(self, "events.jsonl"), F_OK) != 0 &&
         access(sc_run_dir_path(self, "checkpoints"), F_OK) != 0 && !(self->shared && has_sets(self->shared)))
         return SC_OK;

@@ -8,7 +8,8 @@
  *   DIR/lineage            while workers from elsewhere may hold its state in their memories (lineage.h)
  *   DIR/status.url         where the status server is, while there is one
  *   DIR/final/             the weights: model.safetensors, config.json, stagecoach_tokenizer.json and Hugging Face's form of it
- *   DIR/test.pred, DIR/test.json    what was predicted of the test, and its scores (trainer_finish.c)
+ *   DIR/test.pred, DIR/test.json    what was predicted of the test, and its scores; without a test validation.pred and
+ *                          validation.json (trainer_finish.c)
  *   DIR/lock               held (flock) while a coordinator runs, with its host, pid and start
  *   DIR/earlier/1/         what an earlier run in the same directory had left: moved aside, never overwritten
  *
@@ -25,9 +26,7 @@
 #include "coordinator/data/tokenizer.h"
 #include "proto/base/config.h"
 
-#define SC_RUN_DIR_URL              "status.url"
-#define SC_RUN_DIR_TEST_PREDICTIONS "test.pred"
-#define SC_RUN_DIR_TEST_REPORT      "test.json"
+#define SC_RUN_DIR_URL "status.url"
 
 typedef struct sc_run_dir sc_run_dir;
 

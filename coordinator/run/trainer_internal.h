@@ -169,7 +169,7 @@ bool sc_trainer_is_over(const sc_trainer *self);
 
 /* Whether all that a run leaves is there already. */
 bool sc_trainer_is_complete(sc_trainer *self);
-/* Of a run that has ended: the best weights, the test. Of any: the weights go to final/. */
+/* Of a run that has ended: the best weights, the report on the test or the validation. Of any: the weights go to final/. */
 sc_status sc_trainer_finish(sc_trainer *self);
 
 /* ---- trainer_status.c ---- */

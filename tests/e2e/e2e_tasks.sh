@@ -114,9 +114,11 @@ says replayed/events.jsonl '"level":"replay"'
 same_results calm replayed
 
 # Patience: a learning rate of nothing gets no better. What has ended so has ended, until it is to have more patience.
-patient=(--set train.learning_rate=0 --set train.patience=2 --set checkpoint.at_end=true --run-dir patient)
+patient=(--set data.test_share=0 --set train.learning_rate=0 --set train.patience=2 --set checkpoint.at_end=true --run-dir patient)
 expect 0 stagecoach train reviews.yaml "${patient[@]}"
-says out "(train.patience)"
+says out "(train.patience)" "weighted avg"
+[ "$(wc -l <patient/validation.pred)" -eq 30 ] || fail "without a test the validation is what is reported on"
+says patient/validation.json '"macro_f1"'
 [ "$(scores_of patient | grep -c '"eval"')" -eq 3 ] || fail "two worse evaluations behind the first should end the run"
 expect 0 stagecoach train reviews.yaml "${patient[@]}"
 says out "are done already" "a larger train.patience goes on"
