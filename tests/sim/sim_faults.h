@@ -236,9 +236,11 @@ static void sim_make_peace(void)
         sim_worker *w = &world.workers[i];
         if (w->hung)
             sim_kill_and_tell(w);
-        if (w->cut_until_ms > world.now_ms + 2 * SIM_LEASE_MS) { /* by then it has given up what is on its way */
-            w->cut_until_ms = world.now_ms + 2 * SIM_LEASE_MS;
-            sim_later(w->cut_until_ms, SIM_EV_HEALED, i, w->life);
+        uint64_t heals_ms = world.now_ms + 2 * SIM_LEASE_MS; /* most have given up by then what is on its way, */
+        if (w->cut_until_ms > heals_ms) {
+            sim_bring_forward(i, w->cut_until_ms, heals_ms); /* but one who was stopped may still wait for it */
+            w->cut_until_ms = heals_ms;
+            sim_later(heals_ms, SIM_EV_HEALED, i, w->life);
         }
         bool comes = all_back || world.local || n_back == 0 || sim_chance(70);
         if (!w->alive && comes)

@@ -185,6 +185,19 @@ static void sim_put_off(const sim_event *e, uint64_t at_ms)
     sim_put(later);
 }
 
+/* What waits for this worker, and this time, comes earlier. */
+static void sim_bring_forward(int worker, uint64_t from_ms, uint64_t to_ms)
+{
+    size_t n = world.n_events;
+    world.n_events = 0;
+    for (size_t i = 0; i < n; i++) { /* each is put where it was, or further in front */
+        sim_event e = world.heap[i];
+        if (e.worker == worker && e.at_ms == from_ms)
+            e.at_ms = to_ms;
+        sim_put(e);
+    }
+}
+
 /* --- the wire ---------------------------------------------------------------------------------------------------------- */
 
 static bool sim_is_frozen(const sim_worker *w)
