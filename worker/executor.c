@@ -1,7 +1,8 @@
 /* The executor's thread, its queue of commands and its queue of events. */
 #include "worker/executor_internal.h"
 
-#include <signal.h>
+#include "proto/base/thread.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,16 +149,9 @@ static void *executor_main(void *context)
 
 /* ---- the network thread's side ---- */
 
-/* Signals are for the main thread: the executor's starts with all of them blocked. */
 static sc_status start_thread(sc_executor *self)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&self->thread, NULL, executor_main, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no compute thread: %s", strerror(error));
+    SC_TRY(sc_thread_start(&self->thread, "executor", executor_main, self));
     pthread_mutex_lock(&self->lock);
     while (!self->started)
         pthread_cond_wait(&self->changed, &self->lock);

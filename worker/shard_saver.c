@@ -2,6 +2,7 @@
 
 #include "proto/base/disk.h"
 #include "proto/base/files.h"
+#include "proto/base/thread.h"
 #include "proto/wire/piece_queue.h"
 
 #include <errno.h>
@@ -144,24 +145,15 @@ sc_status sc_shard_saver_new(void (*notify)(void *context), void *context, sc_sh
     self->context = context;
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
-    sc_status status = sc_piece_queue_new(&self->queue);
-    if (status != SC_OK) {
-        sc_shard_saver_destroy(&self);
-        return status;
-    }
-    sigset_t all, before; /* signals are for the thread that waits for them */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&self->thread, NULL, run, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    self->started = error == 0;
-    if (error) {
-        sc_shard_saver_destroy(&self);
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no thread for the shard saver: %s", strerror(error));
-    }
-    pthread_setname_np(self->thread, "shard saver");
+    sc_status status;
+    SC_TRY_GOTO(status, sc_piece_queue_new(&self->queue), failed);
+    SC_TRY_GOTO(status, sc_thread_start(&self->thread, "shard saver", run, self), failed);
+    self->started = true;
     *out = self;
     return SC_OK;
+failed:
+    sc_shard_saver_destroy(&self);
+    return status;
 }
 
 void sc_shard_saver_destroy(sc_shard_saver **self_p)

@@ -15,12 +15,12 @@
 #include "proto/base/disk.h"
 #include "proto/base/files.h"
 #include "proto/base/shard.h"
+#include "proto/base/thread.h"
 #include "proto/wire/piece_queue.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -257,21 +257,6 @@ static sc_status make_shards(sc_checkpoint_writer *self, const sc_checkpoint_wri
     return SC_OK;
 }
 
-/* Signals are for the thread that waits for them. */
-static sc_status start(sc_checkpoint_writer *self)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&self->thread, NULL, run, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no thread to save the checkpoint: %s", self->dir, strerror(error));
-    self->started = true;
-    pthread_setname_np(self->thread, "checkpoint");
-    return SC_OK;
-}
-
 /* `like`: NULL, or a writer whose declarations are taken over. */
 static sc_status make(const char *dir, sc_checkpoint_place place, const sc_manifest *manifest, int n_shards,
                       const sc_tokenizer *tokenizer, const sc_labels *labels, const sc_checkpoint_writer *like,
@@ -294,7 +279,8 @@ static sc_status make(const char *dir, sc_checkpoint_place place, const sc_manif
     SC_TRY_GOTO(status, make_shards(self, like), failed);
     SC_TRY_GOTO(status, sc_piece_queue_new(&self->queue), failed);
     sc_piece_queue_open(self->queue);
-    SC_TRY_GOTO(status, start(self), failed);
+    SC_TRY_GOTO(status, sc_thread_start(&self->thread, "checkpoint", run, self), failed);
+    self->started = true;
     *out = self;
     return SC_OK;
 failed:

@@ -1,12 +1,12 @@
 #include "coordinator/status/http_server.h"
 
 #include "coordinator/status/http_listen.h"
+#include "proto/base/thread.h"
 
 #include <errno.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -350,16 +350,9 @@ static void *serve(void *context)
     return NULL;
 }
 
-/* The thread takes no signals: they are the run's. */
 static sc_status start_thread(sc_http_server *self)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&self->thread, NULL, serve, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "the status server's thread cannot be started: %s", strerror(error));
+    SC_TRY(sc_thread_start(&self->thread, "status server", serve, self));
     self->started = true;
     return SC_OK;
 }

@@ -4,6 +4,7 @@
 #include "coordinator/status/views.h"
 #include "proto/base/files.h"
 #include "proto/base/log.h"
+#include "proto/base/thread.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -199,16 +200,6 @@ static void release(sc_kubeflow *self)
     free(self);
 }
 
-static sc_status start(sc_kubeflow *self)
-{
-    sigset_t all, before; /* signals are the run's */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&self->thread, NULL, watch, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0 ? SC_OK : SC_FAIL(SC_RESOURCE_EXHAUSTED, "no thread for Kubeflow's reports: %s", strerror(error));
-}
-
 static char *copy(const char *text, bool *failed)
 {
     char *copied = text && text[0] ? strdup(text) : NULL;
@@ -238,7 +229,7 @@ sc_status sc_kubeflow_start(const sc_kubeflow_options *options, sc_board *board,
     sc_status status =
         failed || !self->view ? SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for Kubeflow's reports") : SC_OK;
     if (status == SC_OK)
-        status = start(self);
+        status = sc_thread_start(&self->thread, "kubeflow", watch, self);
     if (status == SC_OK)
         *out = self;
     else

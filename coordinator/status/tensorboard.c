@@ -4,6 +4,7 @@
 #include "coordinator/status/tfrecord.h"
 #include "proto/base/files.h"
 #include "proto/base/log.h"
+#include "proto/base/thread.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -256,18 +257,6 @@ static void release(sc_tensorboard *self)
     free(self);
 }
 
-static sc_status start(sc_tensorboard *self)
-{
-    sigset_t all, before; /* signals are the run's */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&self->thread, NULL, write_all, self);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
-        return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no thread for TensorBoard's events: %s", self->dir, strerror(error));
-    return SC_OK;
-}
-
 sc_status sc_tensorboard_open(const char *dir, sc_clock wall, sc_tensorboard **out)
 {
     *out = NULL;
@@ -294,7 +283,7 @@ sc_status sc_tensorboard_open(const char *dir, sc_clock wall, sc_tensorboard **o
     if (!self->dir || !self->waiting || !self->writing)
         status = SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for TensorBoard's events", dir);
     if (status == SC_OK)
-        status = start(self);
+        status = sc_thread_start(&self->thread, "tensorboard", write_all, self);
     if (status != SC_OK) {
         release(self);
         return status;

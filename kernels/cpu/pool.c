@@ -1,8 +1,9 @@
 #include "kernels/cpu/pool.h"
 
+#include "proto/base/thread.h"
+
 #include <assert.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -116,17 +117,12 @@ sc_status sc_pool_new(int threads, sc_pool **out)
     self->helpers = calloc((size_t)threads, sizeof *self->helpers);
     bool failed = !self->helpers;
 
-    /* Signals are for the program's own threads: the helpers block them all. */
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     for (int i = 1; i < threads && !failed; i++) {
         self->helpers[i] = (helper){.pool = self, .index = i};
-        failed = pthread_create(&self->helpers[i].thread, NULL, helper_main, &self->helpers[i]) != 0;
+        failed = sc_thread_start(&self->helpers[i].thread, "pool", helper_main, &self->helpers[i]) != SC_OK;
         if (!failed)
             self->n_started = i;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (failed) {
         sc_pool_destroy(&self);
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "cannot start %d threads; take a smaller --threads", threads);

@@ -1,6 +1,7 @@
 #include "proto/wire/gate.h"
 
 #include "proto/base/log.h"
+#include "proto/base/thread.h"
 
 #include <czmq.h>
 #include <errno.h>
@@ -268,9 +269,8 @@ static sc_status open_porter(void)
         if (zmq_bind(zsock_resolve(porter.socket), zap_endpoint) != 0)
             status = SC_FAIL(SC_INTERNAL, "this process checks keys elsewhere: %s", zmq_strerror(zmq_errno()));
     }
-    int error = status == SC_OK ? pthread_create(&porter.thread, NULL, serve, NULL) : 0;
-    if (error != 0)
-        status = SC_FAIL(SC_INTERNAL, "no thread to check keys: %s", strerror(error));
+    if (status == SC_OK)
+        status = sc_thread_start(&porter.thread, "key checks", serve, NULL);
     if (status != SC_OK)
         close_porter();
     return status;
