@@ -1,4 +1,4 @@
-/* Progress for Kubeflow Trainer, so that `kubectl get trainjob` knows how far the run is.
+/* Progress for Kubeflow Trainer, so that a TrainJob's status.trainerStatus says how far the run is.
  *
  * Mental model. In a pod of a TrainJob the controller sets three variables of the environment: where to report, by whose
  * certificate to know that place, and a file with the token that proves the pod to it. While they are there, a thread of its own
