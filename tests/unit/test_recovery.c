@@ -222,6 +222,8 @@ typedef struct level_case {
         }                                                                                                              \
     }
 
+static int frozen; /* blocks, in the next case */
+
 static void run_level(const level_case *c)
 {
     close_roster(NULL);
@@ -244,6 +246,7 @@ static void run_level(const level_case *c)
         .slices = slices,
         .kept = c->kept,
         .tied = !c->untied,
+        .frozen = frozen,
         .lineage = LINEAGE,
         .decided = c->decided,
         .record = record,
@@ -481,6 +484,28 @@ static void how_far_back(void **state)
         run_level(&cases[i]);
 }
 
+/* Nobody sends a gradient to a rank that learns nothing: the log of the one behind it is not asked for. */
+static void what_is_frozen_needs_no_log_behind_it(void **state)
+{
+    (void)state;
+    level_case c = {"one lost, and the rank behind it has sent nothing",
+                    13,
+                    0,
+                    true,
+                    {KEPT(13), GONE, KEPT_FROM(13, 0), KEPT(13)},
+                    POINT_10_WITHOUT_RANK_1,
+                    "memory 10 10 rrrr"};
+    frozen = 3; /* rank 1 learns in part */
+    run_level(&c);
+    frozen = 4;
+    c.expected = "replay 13 10 spss";
+    run_level(&c);
+    c.kept[0] = (sc_kept_state)KEPT_FROM(13, 0); /* what it goes forward from still comes from a log */
+    c.expected = "memory 10 10 rrrr";
+    run_level(&c);
+    frozen = 0;
+}
+
 static void the_newest_point_of_all(void **state)
 {
     (void)state;
@@ -521,8 +546,12 @@ static void a_point_that_no_single_loss_takes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(who_takes_which_rank),    TEST(who_serves_from_a_step_on),         TEST(how_far_back),
-        TEST(the_newest_point_of_all), TEST(a_point_that_no_single_loss_takes),
+        TEST(who_takes_which_rank),
+        TEST(who_serves_from_a_step_on),
+        TEST(how_far_back),
+        TEST(what_is_frozen_needs_no_log_behind_it),
+        TEST(the_newest_point_of_all),
+        TEST(a_point_that_no_single_loss_takes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
