@@ -116,8 +116,8 @@ static void sim_call_arrives(const sim_event *e)
     sim_start_next(w);
 }
 
-/* Copies what the holders have; whoever is away is as good as without it, and one that has gone on to a later generation than
- * this worker, which was replaced and does not know it yet, may have let it go. */
+/* Copies what the holders have; whoever is away is as good as without it, and one that has gone on to a later generation, or to
+ * a later coordinator, than this worker, which was replaced and does not know it yet, may have let it go. */
 static sim_result sim_restore(sim_worker *w, const sim_call *call)
 {
     uint64_t state[SIM_BLOCKS];
@@ -127,7 +127,8 @@ static sim_result sim_restore(sim_worker *w, const sim_call *call)
         bool is_there = holder->alive && holder->id == call->holder_ids[i] && !sim_is_frozen(holder) &&
                         (holder == w || !sim_is_cut(holder));
         sim_part *part = sim_part_find(holder, call->step, call->held[i].first_block, call->held[i].n_blocks);
-        if (is_there && !part && !world.excused[holder->index] && holder->generation <= w->generation)
+        bool has_gone_on = holder->coordinator != w->coordinator || holder->generation > w->generation;
+        if (is_there && !part && !world.excused[holder->index] && !has_gone_on)
             world.hooks.wrong("Restore from worker %ld, which has no such part of step %ld", holder->index,
                               (long)call->step);
         if (!is_there || !part || part->damaged)
