@@ -84,7 +84,10 @@ serve() { # RUN LISTEN OPTIONS...
     --listen "$listen" --run-dir "$run" >>"$run.out" 2>&1 &
   serve=$!
 }
-stop_and_compare() { # RUN
+stop_and_compare() { # RUN: stops it beyond all steps that it has told of
+  local farthest
+  farthest=$(sed -n 's/.*"event":"step".*"step":\([0-9]*\),.*/\1/p' "$1/events.jsonl" | sort -n | tail -1)
+  at_step "$1" $((farthest + 10))
   kill -TERM $serve
   wait $serve || { cat "$1.out" worker.err >&2; fail "the second coordinator of $1 did not stop in order"; }
   last=$(grep -oE 'stopped after step [0-9]+' "$1.out" | grep -oE '[0-9]+')
@@ -108,8 +111,6 @@ wait_for reborn.out 'no worker is there for'
 kill -0 $serve || fail "serve did not wait"
 start_worker; start_worker; start_worker
 wait_for reborn/events.jsonl '"event":"recovery".*"level":"start".*"workers":3,'
-farthest=$(sed -n 's/.*"event":"step".*"step":\([0-9]*\),.*/\1/p' reborn/events.jsonl | sort -n | tail -1)
-at_step reborn $((farthest + 10))
 stop_and_compare reborn
 
 # With the coordinator all workers go, and what they had in memory, which was newer than the checkpoint. Two that are new share
