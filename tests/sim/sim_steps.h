@@ -79,7 +79,9 @@ static void commit(uint64_t step, uint64_t start_ms)
     h.committed = step;
     h.n_commits++;
     check_states(step);
-    sc_roster_measure(c.roster, (double)(world.now_ms - start_ms) * 1e-3);
+    uint64_t took_ms = world.now_ms - start_ms;
+    c.slowest_ms = took_ms > c.slowest_ms ? took_ms : c.slowest_ms;
+    sc_roster_measure(c.roster, (double)took_ms * 1e-3);
     world.may_hang = true;
 }
 
