@@ -108,7 +108,7 @@ const int32_t *sc_labelled_texts_labels(const sc_labelled_texts *self, const sc_
 {
     const bool many = item->label == SC_MANY_LABELS;
     *n = many ? item->n_labels : 1;
-    return many ? self->label_ids + item->first_label : &item->label;
+    return many && *n > 0 ? self->label_ids + item->first_label : &item->label;
 }
 
 /* Of the text that is added next, whose labels begin at `first`; one that is there already does not count. */

@@ -327,6 +327,9 @@ static sc_status check_whole(const reader *r)
 
 static sc_status parse(reader *r, const char *text, size_t text_bytes)
 {
+    const sc_text all = {.name = r->path, .bytes = text, .n_bytes = text_bytes};
+    size_t end;
+    SC_TRY(sc_text_check_utf8(&all, false, &end)); /* libfyaml does not come back from all that is not */
     struct fy_diag_cfg diag;
     fy_diag_cfg_default(&diag);
     diag.fp = NULL;

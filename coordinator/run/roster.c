@@ -1,6 +1,7 @@
 #include "coordinator/run/roster.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,8 @@
 
 /* A look that comes later than this behind half a lease was away. */
 enum { LOOK_MS = 100 };
+
+static const double SLOWEST_STEPS = 1.5; /* that a step may take beside the slowest of the last ones */
 
 struct sc_roster {
     sc_roster_options options;
@@ -314,7 +317,7 @@ uint64_t sc_roster_hang_ms(const sc_roster *self)
         return UINT64_MAX;
     memcpy(sorted, self->seconds, n * sizeof *sorted);
     qsort(sorted, n, sizeof *sorted, compare);
-    double steps_ms = self->options.hang_steps * sorted[n / 2] * 1000;
+    double steps_ms = 1000 * fmax(self->options.hang_steps * sorted[n / 2], SLOWEST_STEPS * sorted[n - 1]);
     return steps_ms > (double)self->options.hang_ms ? (uint64_t)steps_ms : self->options.hang_ms;
 }
 

@@ -21,7 +21,8 @@
  *  3. Any traffic renews a lease. A cut connection alone is no loss: only one that does not come back within reconnect_ms.
  *  4. A coordinator that was itself away (looked not for more than half a lease) has not listened: all deadlines begin anew.
  *  5. A member is hung only on its own word: reports that keep coming, none of them waiting, and a counter that stands still
- *     for max(hang_ms, hang_steps x the median of the last steps), while it serves a rank and a step is out. */
+ *     for max(hang_ms, hang_steps x the median of the last steps, 1.5 x the slowest of them), while it serves a rank and a step
+ *     is out: steps of texts differ in length several times. */
 #ifndef SC_ROSTER_H
 #define SC_ROSTER_H
 
@@ -35,7 +36,7 @@
 enum {
     SC_ROSTER_MAX = 2 * SC_MAX_STAGES, /* members; one more is refused */
     SC_ROSTER_PARTS = 32,              /* parts of points that are remembered of one member */
-    SC_ROSTER_STEPS = 16,              /* lengths of steps, of which the median is taken */
+    SC_ROSTER_STEPS = 16,              /* lengths of steps that say how long one may take */
 };
 
 /* A part of a point: the state of some blocks after an optimizer step, as it lies in a worker's vault. */

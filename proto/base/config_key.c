@@ -248,8 +248,10 @@ const sc_config_key sc_config_keys[SC_CONFIG_N_KEYS] = {
     INT("recovery.wait_ms", recovery.wait_ms, "5000", 0, DAY_MS,
         "wait for a lost worker's successor, or behind the first that comes to a resumed serve, before fewer workers "
         "go on"),
-    NUMBER("recovery.hang_steps", recovery.hang_steps, "2.5", 1, false, 1000, false,
-           "a worker that lives and does not move for so many median steps is lost"),
+    NUMBER(
+        "recovery.hang_steps", recovery.hang_steps, "2.5", 1, false, 1000, false,
+        "a worker that lives and does not move for so many median steps, and for 1.5 of the slowest of the last 16, is "
+        "lost"),
     INT("recovery.hang_ms", recovery.hang_ms, "1000", 100, DAY_MS, "but not before so long"),
 
     INT("wire.join_ms", wire.join_ms, "60000", 0, DAY_MS,

@@ -195,6 +195,11 @@ static void a_member_that_lives_and_does_not_move_is_hung(void **state)
     for (int i = 0; i < 5; i++)
         sc_roster_measure(roster, 2.0);
     assert_int_equal(sc_roster_hang_ms(roster), 5000); /* 2.5 medians */
+    sc_roster_measure(roster, 6.0);
+    assert_int_equal(sc_roster_hang_ms(roster), 9000); /* 1.5 of the slowest */
+    for (int i = 0; i < SC_ROSTER_STEPS; i++)
+        sc_roster_measure(roster, 2.0);
+    assert_int_equal(sc_roster_hang_ms(roster), 5000); /* which is forgotten */
     report_for(id, 9000, 9000, 6, false);
     report_for(id, 9250, 14000, 6, false);
     expect_no_loss();
