@@ -31,6 +31,7 @@ static int save_for_ever(const char *dir)
         sc_manifest_clear(&manifest);
         free(path);
     }
+    sc_checkpoint_prune(dir, KEEP, 0); /* what the one before was killed too early for */
     while (checkpoint_save(dir, ++step, tokenizer, NULL) == SC_OK && write(STDOUT_FILENO, "", 1) == 1)
         sc_checkpoint_prune(dir, KEEP, 0);
     fprintf(stderr, "step %ld: %s\n", (long)step, sc_status_message());
