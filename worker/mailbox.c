@@ -1,10 +1,12 @@
 #include "worker/mailbox.h"
 
+#include "proto/base/clock.h"
+#include "proto/base/thread.h"
+
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* A hash table with chains; the slots are one array, so that nothing is allocated while a step runs. */
 typedef struct slot {
@@ -90,11 +92,7 @@ sc_status sc_mailbox_new(sc_mailbox **out)
     sc_mailbox *self = calloc(1, sizeof *self);
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for a mailbox");
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    sc_thread_condition_init(&self->changed);
     pthread_mutex_init(&self->lock, NULL);
     *out = self;
     return SC_OK;
@@ -216,23 +214,11 @@ sc_status sc_mailbox_put(sc_mailbox *self, uint64_t epoch, sc_tensor_message *me
     return status;
 }
 
-static struct timespec deadline_in(int timeout_ms)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += timeout_ms / 1000;
-    at.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
-}
-
 sc_status sc_mailbox_wait(sc_mailbox *self, uint64_t epoch, const sc_tensor_name *name, int timeout_ms,
                           sc_tensor_message *out)
 {
-    struct timespec deadline = deadline_in(timeout_ms > 0 ? timeout_ms : 0);
+    const sc_clock clock = sc_clock_system();
+    const uint64_t deadline = sc_clock_ns(&clock) + (timeout_ms > 0 ? (uint64_t)timeout_ms * 1000000 : 0);
     sc_status status = SC_OK;
     bool late = false;
     pthread_mutex_lock(&self->lock);
@@ -255,7 +241,7 @@ sc_status sc_mailbox_wait(sc_mailbox *self, uint64_t epoch, const sc_tensor_name
         if (timeout_ms < 0)
             pthread_cond_wait(&self->changed, &self->lock);
         else
-            late = pthread_cond_timedwait(&self->changed, &self->lock, &deadline) != 0;
+            late = !sc_thread_wait_until(&self->changed, &self->lock, deadline);
     }
     self->waiting = false;
     pthread_mutex_unlock(&self->lock);

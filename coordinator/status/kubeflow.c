@@ -9,11 +9,9 @@
 #include <jansson.h>
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define SC_LOG_SUBSYSTEM "kubeflow"
 
@@ -155,24 +153,12 @@ static bool is_due(sc_kubeflow *self, const sc_board_view *view, bool last)
     return true;
 }
 
-/* Holds the lock, and lets it go meanwhile. */
-static void rest(sc_kubeflow *self)
-{
-    struct timespec due;
-    clock_gettime(CLOCK_MONOTONIC, &due);
-    due.tv_nsec += LOOK_EVERY_MS * 1000000L;
-    due.tv_sec += due.tv_nsec / 1000000000L;
-    due.tv_nsec %= 1000000000L;
-    while (!self->closing && pthread_cond_timedwait(&self->news, &self->lock, &due) == 0)
-        continue;
-}
-
 static void *watch(void *context)
 {
     sc_kubeflow *self = context;
     pthread_mutex_lock(&self->lock);
     for (bool last = false; !last;) {
-        rest(self);
+        sc_thread_rest(&self->news, &self->lock, &self->closing, LOOK_EVERY_MS);
         last = self->closing;
         sc_board_view *view = self->view;
         if (last)
@@ -213,11 +199,7 @@ sc_status sc_kubeflow_start(const sc_kubeflow_options *options, sc_board *board,
     sc_kubeflow *self = calloc(1, sizeof *self);
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "no memory for Kubeflow's reports");
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->news, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    sc_thread_condition_init(&self->news);
     pthread_mutex_init(&self->lock, NULL);
     bool failed = false;
     self->url = copy(options->url, &failed);
@@ -251,13 +233,9 @@ void sc_kubeflow_stop(sc_kubeflow **self_p)
     self->last = last;
     pthread_cond_signal(&self->news);
     pthread_mutex_unlock(&self->lock);
-    struct timespec end;
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += SC_KUBEFLOW_LAST_MS / 1000;
-    if (pthread_timedjoin_np(self->thread, NULL, &end) == 0) {
+    if (sc_thread_end(self->thread, SC_KUBEFLOW_LAST_MS)) {
         release(self);
         return;
     }
     SC_WARN("%s does not answer; how the run ended is not reported", self->url);
-    pthread_detach(self->thread); /* which keeps what it works on */
 }

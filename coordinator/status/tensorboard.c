@@ -12,12 +12,10 @@
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SC_LOG_SUBSYSTEM "tensorboard"
@@ -205,18 +203,6 @@ static void write_batch(sc_tensorboard *self, int n, uint64_t n_dropped)
     }
 }
 
-/* Until the next batch is due, or the end has come. Holds the lock, and lets it go meanwhile. */
-static void rest(sc_tensorboard *self)
-{
-    struct timespec due;
-    clock_gettime(CLOCK_MONOTONIC, &due);
-    due.tv_nsec += WRITE_EVERY_MS * 1000000L;
-    due.tv_sec += due.tv_nsec / 1000000000L;
-    due.tv_nsec %= 1000000000L;
-    while (!self->closing && pthread_cond_timedwait(&self->news, &self->lock, &due) == 0)
-        continue;
-}
-
 static void *write_all(void *context)
 {
     sc_tensorboard *self = context;
@@ -236,7 +222,7 @@ static void *write_all(void *context)
         pthread_mutex_unlock(&self->lock);
         write_batch(self, n, n_dropped);
         pthread_mutex_lock(&self->lock);
-        rest(self);
+        sc_thread_rest(&self->news, &self->lock, &self->closing, WRITE_EVERY_MS);
     }
     pthread_mutex_unlock(&self->lock);
     return NULL;
@@ -268,11 +254,7 @@ sc_status sc_tensorboard_open(const char *dir, sc_clock wall, sc_tensorboard **o
     sc_tensorboard *self = calloc(1, sizeof *self);
     if (!self)
         return SC_FAIL(SC_RESOURCE_EXHAUSTED, "%s: no memory for TensorBoard's events", dir);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->news, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    sc_thread_condition_init(&self->news);
     pthread_mutex_init(&self->lock, NULL);
     self->fd = -1;
     self->wall = wall;
@@ -302,15 +284,11 @@ void sc_tensorboard_close(sc_tensorboard **self_p)
     self->closing = true;
     pthread_cond_signal(&self->news);
     pthread_mutex_unlock(&self->lock);
-    struct timespec end;
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += SC_TENSORBOARD_CLOSE_MS / 1000;
-    if (pthread_timedjoin_np(self->thread, NULL, &end) == 0) {
+    if (sc_thread_end(self->thread, SC_TENSORBOARD_CLOSE_MS)) {
         release(self);
         return;
     }
     SC_WARN("%s: the disk does not answer; TensorBoard's last values are lost", self->dir);
-    pthread_detach(self->thread); /* which keeps what it works on */
 }
 
 static void put(sc_tensorboard *self, const item *new)
