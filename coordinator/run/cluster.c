@@ -344,7 +344,7 @@ static sc_status call_release(sc_cluster *self, const sc_member *m, const char *
     Stagecoach__V1__ReleaseRequest request = STAGECOACH__V1__RELEASE_REQUEST__INIT;
     request.reason = (char *)reason;
     return sc_peer_call(m->context, &stagecoach__v1__stage_worker__descriptor, "Release", &request.base, NULL, 0,
-                        (uint32_t)self->options.config->wire.call_ms, done, self);
+                        sc_cluster_call_deadline(self), done, self);
 }
 
 void sc_cluster_release_member(sc_cluster *self, uint64_t id, const char *reason)
@@ -372,7 +372,7 @@ void sc_cluster_release(sc_cluster *self, const char *reason)
     self->releasing = true;
     if (self->supervisor)
         sc_supervisor_expect_exit(self->supervisor);
-    uint32_t deadline = (uint32_t)self->options.config->wire.call_ms;
+    uint32_t deadline = sc_cluster_call_deadline(self);
     self->n_pending = 0;
     for (int i = 0; i < sc_roster_count(self->roster); i++)
         if (call_release(self, sc_roster_at(self->roster, i), reason, on_released) == SC_OK)

@@ -1,5 +1,5 @@
 /* What the files of the cluster share: cluster.c (life, the loop, calls), cluster_member.c (who joins and who is lost, local
- * workers), cluster_step.c (assignment, steps), cluster_point.c (points and recovery), cluster_state.c (parameters as
+ * workers), cluster_assign.c, cluster_step.c (micro-batches, steps), cluster_point.c (points and recovery), cluster_state.c (parameters as
  * streams). */
 #ifndef SC_CLUSTER_INTERNAL_H
 #define SC_CLUSTER_INTERNAL_H
@@ -9,12 +9,12 @@
 #include "proto/stagecoach.pb-c.h"
 
 /* A piece of a parameter's stream: one call in flight, or one a holder. */
-typedef struct sc_piece {
+typedef struct sc_stream_piece {
     uint64_t offset;
     size_t n;
     sc_buffer *data; /* what a read brought */
     int n_pending;   /* answers still to come */
-} sc_piece;
+} sc_stream_piece;
 
 /* Calls in flight of a stream: they hide the round trip, and bound what is buffered. */
 enum { SC_STREAM_WINDOW = 4 };
@@ -63,12 +63,18 @@ struct sc_cluster {
     void *snapshot_context;
     sc_deposit_fn on_deposit;
     void *deposit_context;
-    sc_piece pieces[SC_STREAM_WINDOW]; /* of the stream in progress */
+    sc_stream_piece pieces[SC_STREAM_WINDOW]; /* of the stream in progress */
 };
 
 static inline uint64_t sc_cluster_now_ms(const sc_cluster *self)
 {
     return sc_clock_ms(&self->options.clock);
+}
+
+/* Of a control call. */
+static inline uint32_t sc_cluster_call_deadline(const sc_cluster *self)
+{
+    return (uint32_t)self->options.config->wire.call_ms;
 }
 
 /* Keeps the first failure. */

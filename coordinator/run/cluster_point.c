@@ -145,8 +145,8 @@ sc_status sc_cluster_apply_at(sc_cluster *self, int rank, uint64_t sequence, flo
     request.step = sequence;
     request.grad_scale = grad_scale;
     request.learning_rate = learning_rate;
-    SC_TRY(sc_cluster_call(self, rank, "ApplyStep", &request.base, NULL, (uint32_t)self->options.config->wire.call_ms,
-                           on_settled, self));
+    SC_TRY(sc_cluster_call(self, rank, "ApplyStep", &request.base, NULL, sc_cluster_call_deadline(self), on_settled,
+                           self));
     self->n_pending++;
     return SC_OK;
 }

@@ -11,7 +11,7 @@ enum { PIECE_BYTES = 1 << 20 }; /* small enough that over a slow connection one 
 static void on_piece(void *context, int rank, const sc_result *result)
 {
     (void)rank;
-    sc_piece *p = context;
+    sc_stream_piece *p = context;
     if (result->payload)
         p->data = sc_buffer_ref(result->payload);
     p->n_pending--;
@@ -34,7 +34,7 @@ static int find_holders(const sc_cluster *self, int ordinal, int ranks[2])
     return n;
 }
 
-static sc_status read_piece(sc_cluster *self, const char *name, int rank, sc_piece *p)
+static sc_status read_piece(sc_cluster *self, const char *name, int rank, sc_stream_piece *p)
 {
     Stagecoach__V1__ReadStateRequest request = STAGECOACH__V1__READ_STATE_REQUEST__INIT;
     request.generation = self->generation;
@@ -43,12 +43,11 @@ static sc_status read_piece(sc_cluster *self, const char *name, int rank, sc_pie
     request.offset = p->offset;
     request.bytes = p->n;
     p->n_pending = 1;
-    return sc_cluster_call(self, rank, "ReadState", &request.base, NULL, (uint32_t)self->options.config->wire.call_ms,
-                           on_piece, p);
+    return sc_cluster_call(self, rank, "ReadState", &request.base, NULL, sc_cluster_call_deadline(self), on_piece, p);
 }
 
-static sc_status write_piece(sc_cluster *self, const char *name, int moment, const int *ranks, int n_ranks, sc_piece *p,
-                             sc_state_source source, void *context)
+static sc_status write_piece(sc_cluster *self, const char *name, int moment, const int *ranks, int n_ranks,
+                             sc_stream_piece *p, sc_state_source source, void *context)
 {
     Stagecoach__V1__WriteStateRequest request = STAGECOACH__V1__WRITE_STATE_REQUEST__INIT;
     request.generation = self->generation;
@@ -61,7 +60,7 @@ static sc_status write_piece(sc_cluster *self, const char *name, int moment, con
     p->n_pending = 0;
     for (int i = 0; status == SC_OK && i < n_ranks; i++) {
         status = sc_cluster_call(self, ranks[i], "WriteState", &request.base, sc_buffer_ref(payload),
-                                 (uint32_t)self->options.config->wire.call_ms, on_piece, p);
+                                 sc_cluster_call_deadline(self), on_piece, p);
         p->n_pending += status == SC_OK;
     }
     sc_buffer_unref(&payload);
@@ -69,7 +68,7 @@ static sc_status write_piece(sc_cluster *self, const char *name, int moment, con
 }
 
 /* Waits for a piece that was asked for and gives it to the sink. */
-static sc_status finish_piece(sc_cluster *self, const char *name, sc_piece *p, sc_state_sink sink, void *context)
+static sc_status finish_piece(sc_cluster *self, const char *name, sc_stream_piece *p, sc_state_sink sink, void *context)
 {
     while (p->n_pending > 0)
         SC_TRY(sc_cluster_poll(self));
@@ -104,12 +103,12 @@ static sc_status stream(sc_cluster *self, int ordinal, int moment, sc_state_sink
     int ranks[2], n_ranks = find_holders(self, ordinal, ranks);
     uint64_t n_pieces = (bytes + PIECE_BYTES - 1) / PIECE_BYTES;
     for (uint64_t i = 0; i < n_pieces + SC_STREAM_WINDOW; i++) {
-        sc_piece *p = &self->pieces[i % SC_STREAM_WINDOW];
+        sc_stream_piece *p = &self->pieces[i % SC_STREAM_WINDOW];
         if (i >= SC_STREAM_WINDOW && i - SC_STREAM_WINDOW < n_pieces)
             SC_TRY(end_stream(self, finish_piece(self, param.name, p, sink, context)));
         if (i >= n_pieces)
             continue;
-        *p = (sc_piece){.offset = i * PIECE_BYTES};
+        *p = (sc_stream_piece){.offset = i * PIECE_BYTES};
         p->n = (size_t)(bytes - p->offset < PIECE_BYTES ? bytes - p->offset : PIECE_BYTES);
         if (source)
             SC_TRY(end_stream(self, write_piece(self, param.name, moment, ranks, n_ranks, p, source, context)));

@@ -334,7 +334,7 @@ static sc_status ask(sc_saver *self, shard *s, piece *p)
     self->asked_bytes += p->n;
     self->n_in_flight++;
     return sc_cluster_call(self->options.cluster, s->rank, "ReadState", &request.base, NULL,
-                           (uint32_t)self->options.cluster->options.config->wire.call_ms, on_piece, p);
+                           sc_cluster_call_deadline(self->options.cluster), on_piece, p);
 }
 
 /* Whether one more piece may be asked for: the disk keeps up, and the stream is not ahead of its time. */
@@ -427,8 +427,8 @@ sc_status sc_saver_check_shared(sc_saver *self)
     self->n_unchecked = 0;
     for (int rank = 0; rank < cluster->n_ranks; rank++) {
         self->n_unchecked++;
-        SC_TRY(sc_cluster_call(cluster, rank, "CheckShared", &request.base, NULL,
-                               (uint32_t)cluster->options.config->wire.call_ms, on_checked, self));
+        SC_TRY(sc_cluster_call(cluster, rank, "CheckShared", &request.base, NULL, sc_cluster_call_deadline(cluster),
+                               on_checked, self));
     }
     while (self->n_unchecked > 0)
         SC_TRY(sc_cluster_poll(cluster));
