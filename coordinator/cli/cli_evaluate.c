@@ -1,5 +1,6 @@
 /* stagecoach evaluate: loss and perplexity of a text or a token file; loss and scores of texts with labels. */
 #include "coordinator/cli/cli.h"
+#include "coordinator/cli/cli_options.h"
 #include "coordinator/run/evaluator.h"
 #include "coordinator/run/label_evaluator.h"
 #include "coordinator/run/progress.h"
@@ -51,114 +52,39 @@ typedef struct arguments {
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, arguments *a)
 {
-    enum {
-        DATA = 256,
-        WORKERS,
-        THREADS,
-        BATCH,
-        CONTEXT,
-        FORMAT,
-        TEXT,
-        PAIR,
-        LABEL,
-        WORD,
-        TAG,
-        SEPARATOR,
-        OUT,
-        JSON,
-        HELP
-    };
-    static const struct option options[] = {
-        {"data", required_argument, NULL, DATA},
-        {"workers", required_argument, NULL, WORKERS},
-        {"threads", required_argument, NULL, THREADS},
-        {"batch", required_argument, NULL, BATCH},
-        {"context", required_argument, NULL, CONTEXT},
-        {"format", required_argument, NULL, FORMAT},
-        {"text-column", required_argument, NULL, TEXT},
-        {"pair-column", required_argument, NULL, PAIR},
-        {"label-column", required_argument, NULL, LABEL},
-        {"word-column", required_argument, NULL, WORD},
-        {"tag-column", required_argument, NULL, TAG},
-        {"label-separator", required_argument, NULL, SEPARATOR},
-        {"predictions", required_argument, NULL, OUT},
-        {"json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, HELP},
-        {NULL, 0, NULL, 0},
-    };
-    int64_t workers = 1, threads = 0, B = 0, T = 0, word = 1, tag = -1;
+    sc_evaluator_options *e = &a->evaluator;
     sc_data_columns *columns = &a->labels.columns;
     *columns = sc_data_columns_defaults();
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        bool ok = true;
-        switch (option) {
-        case DATA:
-            a->evaluator.data = optarg;
-            break;
-        case WORKERS:
-            ok = sc_cli_integer(argv[0], "--workers", optarg, 1, SC_MAX_STAGES, &workers);
-            break;
-        case THREADS:
-            ok = sc_cli_integer(argv[0], "--threads", optarg, 1, 1024, &threads);
-            break;
-        case BATCH:
-            ok = sc_cli_integer(argv[0], "--batch", optarg, 1, 65536, &B);
-            break;
-        case CONTEXT:
-            ok = sc_cli_integer(argv[0], "--context", optarg, 1, INT_MAX, &T);
-            break;
-        case FORMAT:
-            a->labels.format = optarg;
-            break;
-        case TEXT:
-            columns->text = optarg;
-            break;
-        case PAIR:
-            columns->pair = optarg;
-            break;
-        case LABEL:
-            columns->label = optarg;
-            break;
-        case WORD:
-            ok = sc_cli_integer(argv[0], "--word-column", optarg, -64, 64, &word);
-            break;
-        case TAG:
-            ok = sc_cli_integer(argv[0], "--tag-column", optarg, -64, 64, &tag);
-            break;
-        case SEPARATOR:
-            columns->label_separator = optarg;
-            break;
-        case OUT:
-            a->labels.predictions = optarg;
-            break;
-        case JSON:
-            a->json = true;
-            break;
-        case 'h':
-        case HELP:
-            printf("%s", help);
-            return sc_cli_finish(argv[0], SC_EXIT_OK);
-        default:
-            return sc_cli_try_help(argv[0]);
-        }
-        if (!ok)
-            return SC_EXIT_USAGE;
-    }
+    e->workers = 1;
+    const sc_cli_option options[] = {
+        {.name = "data", .text = &e->data},
+        {.name = "workers", .integer = &e->workers, .low = 1, .high = SC_MAX_STAGES},
+        {.name = "threads", .integer = &e->threads, .low = 1, .high = SC_CLI_MAX_THREADS},
+        {.name = "batch", .integer = &e->B, .low = 1, .high = 65536},
+        {.name = "context", .integer = &e->T, .low = 1, .high = INT_MAX},
+        {.name = "format", .text = &a->labels.format},
+        {.name = "text-column", .text = &columns->text},
+        {.name = "pair-column", .text = &columns->pair},
+        {.name = "label-column", .text = &columns->label},
+        {.name = "word-column", .integer = &columns->word, .low = -64, .high = 64},
+        {.name = "tag-column", .integer = &columns->tag, .low = -64, .high = 64},
+        {.name = "label-separator", .text = &columns->label_separator},
+        {.name = "predictions", .text = &a->labels.predictions},
+        {.name = "json", .flag = &a->json},
+        {0},
+    };
+    const int code = sc_cli_read_options(argc, argv, options, help);
+    if (code >= 0)
+        return code;
     if (argc - optind != 1)
         return sc_cli_usage(argv[0], argc == optind ? "the RUN directory is missing" : "one RUN directory is enough");
-    if (word == 0 || tag == 0)
+    if (columns->word == 0 || columns->tag == 0)
         return sc_cli_usage(argv[0], "columns are counted from 1, or from -1 at the last");
     if (columns->label_separator && !columns->label_separator[0])
         return sc_cli_usage(argv[0], "option '--label-separator' wants a text");
-    columns->word = (int)word;
-    columns->tag = (int)tag;
-    if (!a->evaluator.data)
+    if (!e->data)
         return sc_cli_usage(argv[0], "--data is missing: the text or token file to evaluate");
-    a->evaluator.dir = argv[optind];
-    a->evaluator.workers = (int)workers;
-    a->evaluator.threads = (int)threads;
-    a->evaluator.B = (int)B;
-    a->evaluator.T = (int)T;
+    e->dir = argv[optind];
     return -1;
 }
 

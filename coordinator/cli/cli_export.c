@@ -1,12 +1,12 @@
 /* stagecoach export: a run's weights as a Hugging Face directory. */
 #include "coordinator/cli/cli.h"
+#include "coordinator/cli/cli_options.h"
 #include "coordinator/run/exporter.h"
 #include "coordinator/run/progress.h"
 
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 static const char help[] =
     "Usage: stagecoach export RUN --out DIR [--step N] [--dtype float32|bfloat16|float16]\n"
@@ -19,50 +19,23 @@ static const char help[] =
     "  --dtype TYPE   float32, bfloat16 or float16 (default: as they are, float32 for a run)\n"
     "  --help         this text\n";
 
-static bool read_dtype(const char *command, const char *word, sc_dtype *out)
-{
-    static const sc_dtype types[] = {SC_F32, SC_BF16, SC_F16};
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        if (strcmp(sc_dtype_name(types[i]), word) == 0) {
-            *out = types[i];
-            return true;
-        }
-    sc_cli_usage(command, "option '--dtype' wants float32, bfloat16 or float16, not '%s'", word);
-    return false;
-}
-
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, sc_exporter_options *e)
 {
-    enum { OUT = 256, STEP, DTYPE, HELP };
-    static const struct option options[] = {
-        {"out", required_argument, NULL, OUT},
-        {"step", required_argument, NULL, STEP},
-        {"dtype", required_argument, NULL, DTYPE},
-        {"help", no_argument, NULL, HELP},
-        {NULL, 0, NULL, 0},
+    static const sc_dtype types[] = {SC_F32, SC_BF16, SC_F16};
+    const char *const names[] = {sc_dtype_name(SC_F32), sc_dtype_name(SC_BF16), sc_dtype_name(SC_F16), NULL};
+    int type = -1;
+    const sc_cli_option options[] = {
+        {.name = "out", .text = &e->out},
+        {.name = "step", .wide = &e->step, .low = 0, .high = INT64_MAX},
+        {.name = "dtype", .word = &type, .words = names},
+        {0},
     };
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        switch (option) {
-        case OUT:
-            e->out = optarg;
-            break;
-        case STEP:
-            if (!sc_cli_integer(argv[0], "--step", optarg, 0, INT64_MAX, &e->step))
-                return SC_EXIT_USAGE;
-            break;
-        case DTYPE:
-            if (!read_dtype(argv[0], optarg, &e->dtype))
-                return SC_EXIT_USAGE;
-            break;
-        case 'h':
-        case HELP:
-            printf("%s", help);
-            return sc_cli_finish(argv[0], SC_EXIT_OK);
-        default:
-            return sc_cli_try_help(argv[0]);
-        }
-    }
+    const int code = sc_cli_read_options(argc, argv, options, help);
+    if (code >= 0)
+        return code;
+    if (type >= 0)
+        e->dtype = types[type];
     if (argc - optind != 1)
         return sc_cli_usage(argv[0], argc == optind ? "the RUN directory is missing" : "one RUN directory is enough");
     if (!e->out || !e->out[0])

@@ -1,5 +1,6 @@
 /* stagecoach predict: what a model says of texts. */
 #include "coordinator/cli/cli.h"
+#include "coordinator/cli/cli_options.h"
 #include "coordinator/data/tokenizer_items.h"
 #include "coordinator/run/predict_stream.h"
 #include "coordinator/run/prediction_text.h"
@@ -61,15 +62,6 @@ typedef struct arguments {
     const char *answers;
 } arguments;
 
-static bool parse_word(const char *command, const char *option, const char *text, const char *const *words, int *out)
-{
-    for (*out = 0; words[*out]; ++*out)
-        if (strcmp(text, words[*out]) == 0)
-            return true;
-    sc_cli_usage(command, "option '%s' wants %s, %s or %s, not '%s'", option, words[0], words[1], words[2], text);
-    return false;
-}
-
 static bool check_place(const char *command, int argc, char **argv, arguments *a)
 {
     const int n = argc - optind;
@@ -100,91 +92,38 @@ static bool check_place(const char *command, int argc, char **argv, arguments *a
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, arguments *a)
 {
-    enum { TEXT = 256, FILE_, INPUT, PAIR, WORD, TAG, FORMAT, TOP, SEEN, ANSWERS, LENGTH, WORKERS, THREADS, HELP };
-    static const struct option options[] = {
-        {"text", required_argument, NULL, TEXT},
-        {"file", required_argument, NULL, FILE_},
-        {"input", required_argument, NULL, INPUT},
-        {"pair", no_argument, NULL, PAIR},
-        {"word-column", required_argument, NULL, WORD},
-        {"tag-column", required_argument, NULL, TAG},
-        {"format", required_argument, NULL, FORMAT},
-        {"top", required_argument, NULL, TOP},
-        {"include-seen", no_argument, NULL, SEEN},
-        {"answers", required_argument, NULL, ANSWERS},
-        {"max-length", required_argument, NULL, LENGTH},
-        {"workers", required_argument, NULL, WORKERS},
-        {"threads", required_argument, NULL, THREADS},
-        {"help", no_argument, NULL, HELP},
-        {NULL, 0, NULL, 0},
-    };
     static const char *const inputs[] = {"lines", "pairs", "conll", NULL};
     static const char *const formats[] = {"jsonl", "tsv", "conll", NULL};
-    int64_t word = 1, tag = -1, top = 0, length = 0, workers = 1, threads = 0;
+    sc_predictor_options *predictor = &a->predictor;
     int input = SC_PREDICT_LINES, format = SC_PREDICTION_JSONL;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        bool ok = true;
-        switch (option) {
-        case TEXT:
-            a->stream.text = optarg;
-            break;
-        case FILE_:
-            a->stream.path = optarg;
-            break;
-        case INPUT:
-            ok = parse_word(argv[0], "--input", optarg, inputs, &input);
-            break;
-        case PAIR:
-            input = SC_PREDICT_PAIRS;
-            break;
-        case WORD:
-            ok = sc_cli_integer(argv[0], "--word-column", optarg, -64, 64, &word);
-            break;
-        case TAG:
-            ok = sc_cli_integer(argv[0], "--tag-column", optarg, -64, 64, &tag);
-            break;
-        case FORMAT:
-            ok = parse_word(argv[0], "--format", optarg, formats, &format);
-            break;
-        case TOP:
-            ok = sc_cli_integer(argv[0], "--top", optarg, 1, 1000, &top);
-            break;
-        case SEEN:
-            a->predictor.includes_seen = true;
-            break;
-        case ANSWERS:
-            a->answers = optarg;
-            break;
-        case LENGTH:
-            ok = sc_cli_integer(argv[0], "--max-length", optarg, 8, INT_MAX, &length);
-            break;
-        case WORKERS:
-            ok = sc_cli_integer(argv[0], "--workers", optarg, 1, SC_MAX_STAGES, &workers);
-            break;
-        case THREADS:
-            ok = sc_cli_integer(argv[0], "--threads", optarg, 1, 1024, &threads);
-            break;
-        case 'h':
-        case HELP:
-            printf("%s", help);
-            return sc_cli_finish(argv[0], SC_EXIT_OK);
-        default:
-            return sc_cli_try_help(argv[0]);
-        }
-        if (!ok)
-            return SC_EXIT_USAGE;
-    }
-    if (word == 0)
+    bool pair = false;
+    a->stream.word_column = 1;
+    a->stream.tag_column = -1;
+    predictor->workers = 1;
+    const sc_cli_option options[] = {
+        {.name = "text", .text = &a->stream.text},
+        {.name = "file", .text = &a->stream.path},
+        {.name = "input", .word = &input, .words = inputs},
+        {.name = "pair", .flag = &pair},
+        {.name = "word-column", .integer = &a->stream.word_column, .low = -64, .high = 64},
+        {.name = "tag-column", .integer = &a->stream.tag_column, .low = -64, .high = 64},
+        {.name = "format", .word = &format, .words = formats},
+        {.name = "top", .integer = &predictor->top, .low = 1, .high = 1000},
+        {.name = "include-seen", .flag = &predictor->includes_seen},
+        {.name = "answers", .text = &a->answers},
+        {.name = "max-length", .integer = &predictor->longest, .low = 8, .high = INT_MAX},
+        {.name = "workers", .integer = &predictor->workers, .low = 1, .high = SC_MAX_STAGES},
+        {.name = "threads", .integer = &predictor->threads, .low = 1, .high = SC_CLI_MAX_THREADS},
+        {0},
+    };
+    const int code = sc_cli_read_options(argc, argv, options, help);
+    if (code >= 0)
+        return code;
+    if (a->stream.word_column == 0)
         return sc_cli_usage(argv[0], "option '--word-column' counts from 1, or from -1 at the last");
-    a->stream.input = (sc_predict_input)input;
+    a->stream.input = pair ? SC_PREDICT_PAIRS : (sc_predict_input)input;
     a->format = (sc_prediction_format)format;
-    a->stream.word_column = (int)word;
-    a->stream.tag_column = (int)tag;
-    a->top = (int)top;
-    a->predictor.top = (int)top;
-    a->predictor.longest = (int)length;
-    a->predictor.workers = (int)workers;
-    a->predictor.threads = (int)threads;
+    a->top = predictor->top;
     return check_place(argv[0], argc, argv, a) ? -1 : SC_EXIT_USAGE;
 }
 

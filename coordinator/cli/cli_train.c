@@ -1,5 +1,6 @@
 /* stagecoach train and stagecoach serve: the same run, with workers of its own or from elsewhere. */
 #include "coordinator/cli/cli.h"
+#include "coordinator/cli/cli_options.h"
 #include "coordinator/run/trainer.h"
 #include "proto/base/legend.h"
 #include "proto/base/log.h"
@@ -10,8 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { MAX_THREADS = 1024 };
 
 typedef struct arguments {
     const char *config, *run_dir, *listen, *keys, *tensorboard;
@@ -83,7 +82,7 @@ static int read_arguments(int argc, char **argv, bool serve, arguments *a)
                 return SC_EXIT_USAGE;
             break;
         case THREADS:
-            if (!sc_cli_integer(argv[0], "--threads", optarg, 1, MAX_THREADS, &a->threads))
+            if (!sc_cli_integer(argv[0], "--threads", optarg, 1, SC_CLI_MAX_THREADS, &a->threads))
                 return SC_EXIT_USAGE;
             break;
         case SET:

@@ -1,5 +1,6 @@
 /* stagecoach watch: an alarm when a label becomes frequent in a stream of texts. */
 #include "coordinator/cli/cli.h"
+#include "coordinator/cli/cli_options.h"
 #include "coordinator/run/watcher.h"
 #include "proto/base/legend.h"
 #include "proto/base/log.h"
@@ -42,66 +43,26 @@ static const char help[] =
 /* Returns -1 to go on, or the exit code. */
 static int read_arguments(int argc, char **argv, sc_watcher_options *w)
 {
-    enum { LABEL = 256, ABOVE, WINDOW, BELOW, FILE_, COMMAND, PAIR, LENGTH, WORKERS, THREADS, HELP };
-    static const struct option options[] = {
-        {"label", required_argument, NULL, LABEL},
-        {"above", required_argument, NULL, ABOVE},
-        {"window", required_argument, NULL, WINDOW},
-        {"below", required_argument, NULL, BELOW},
-        {"file", required_argument, NULL, FILE_},
-        {"command", required_argument, NULL, COMMAND},
-        {"pair", no_argument, NULL, PAIR},
-        {"max-length", required_argument, NULL, LENGTH},
-        {"workers", required_argument, NULL, WORKERS},
-        {"threads", required_argument, NULL, THREADS},
-        {"help", no_argument, NULL, HELP},
-        {NULL, 0, NULL, 0},
-    };
-    int64_t window = 200, length = 0, workers = 1, threads = 0;
+    sc_predictor_options *predictor = &w->predictor;
+    int window = 200;
     double above = -1, below = -1;
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
-        bool ok = true;
-        switch (option) {
-        case LABEL:
-            w->label = optarg;
-            break;
-        case ABOVE:
-            ok = sc_cli_number(argv[0], "--above", optarg, 0, 0.999999999, &above);
-            break;
-        case WINDOW:
-            ok = sc_cli_integer(argv[0], "--window", optarg, 1, 100000000, &window);
-            break;
-        case BELOW:
-            ok = sc_cli_number(argv[0], "--below", optarg, 0, 1, &below);
-            break;
-        case FILE_:
-            w->path = optarg;
-            break;
-        case COMMAND:
-            w->command = optarg;
-            break;
-        case PAIR:
-            w->pairs = true;
-            break;
-        case LENGTH:
-            ok = sc_cli_integer(argv[0], "--max-length", optarg, 8, INT_MAX, &length);
-            break;
-        case WORKERS:
-            ok = sc_cli_integer(argv[0], "--workers", optarg, 1, SC_MAX_STAGES, &workers);
-            break;
-        case THREADS:
-            ok = sc_cli_integer(argv[0], "--threads", optarg, 1, 1024, &threads);
-            break;
-        case 'h':
-        case HELP:
-            printf("%s", help);
-            return sc_cli_finish(argv[0], SC_EXIT_OK);
-        default:
-            return sc_cli_try_help(argv[0]);
-        }
-        if (!ok)
-            return SC_EXIT_USAGE;
-    }
+    *predictor = (sc_predictor_options){.workers = 1, .top = 1};
+    const sc_cli_option options[] = {
+        {.name = "label", .text = &w->label},
+        {.name = "above", .number = &above, .least = 0, .most = 0.999999999},
+        {.name = "window", .integer = &window, .low = 1, .high = 100000000},
+        {.name = "below", .number = &below, .least = 0, .most = 1},
+        {.name = "file", .text = &w->path},
+        {.name = "command", .text = &w->command},
+        {.name = "pair", .flag = &w->pairs},
+        {.name = "max-length", .integer = &predictor->longest, .low = 8, .high = INT_MAX},
+        {.name = "workers", .integer = &predictor->workers, .low = 1, .high = SC_MAX_STAGES},
+        {.name = "threads", .integer = &predictor->threads, .low = 1, .high = SC_CLI_MAX_THREADS},
+        {0},
+    };
+    const int code = sc_cli_read_options(argc, argv, options, help);
+    if (code >= 0)
+        return code;
     const int n = argc - optind;
     if (n < 1)
         return sc_cli_usage(argv[0], "the RUN directory is missing");
@@ -119,8 +80,7 @@ static int read_arguments(int argc, char **argv, sc_watcher_options *w)
     w->above = above;
     w->below = below >= 0 ? below : 0.9 * above;
     w->window = (size_t)window;
-    w->predictor = (sc_predictor_options){
-        .dir = argv[optind], .workers = (int)workers, .threads = (int)threads, .longest = (int)length, .top = 1};
+    predictor->dir = argv[optind];
     return -1;
 }
 
