@@ -20,5 +20,5 @@ says out '"entities":'
 expect 0 stagecoach predict intents --text "Where is my card?" --answers "$recipes/customer-service/answers.yaml"
 says out '"answer":'
 [ "$(jq '.id2label | length' intents/final/config.json)" -eq 77 ] || fail "these are not the 77 intents"
-cut -f 2 "$recipes/data/sentfin/test.tsv" | head -20 >headlines
+head -20 "$recipes/data/sentfin/test.tsv" | cut -f 2 >headlines
 stagecoach watch news --file headlines --label negative --window 10 --above 0.9 >out 2>err || [ $? -eq 3 ] || { cat err >&2; fail "watch"; }
