@@ -121,6 +121,12 @@ sc_status sc_predictions_read(const sc_text *text, sc_predictions *out)
     return out->n ? SC_OK : SC_FAIL(SC_INVALID, "%s: holds no prediction", text->name);
 }
 
+void sc_predictions_put_text(const char *text, size_t n, FILE *out)
+{
+    for (size_t i = 0; i < n; i++)
+        putc(text[i] == '\t' || text[i] == '\n' || text[i] == '\r' ? ' ' : text[i], out);
+}
+
 bool sc_predictions_is_tag(const char *label)
 {
     return label[0] && strchr("BIES", label[0]) && label[1] == '-' && label[2];

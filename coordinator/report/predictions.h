@@ -12,6 +12,7 @@
 #include "coordinator/data/tokenizer.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 
 typedef struct sc_prediction {
     int32_t right, predicted; /* labels */
@@ -34,6 +35,9 @@ void sc_predictions_end_sentence(sc_predictions *self);
 /* Errors: SC_INVALID, naming file and line (fewer than two columns, another number of columns than in the lines before, broken
  * UTF-8, not one line). */
 sc_status sc_predictions_read(const sc_text *text, sc_predictions *out);
+
+/* Writes a text as a file's column: tabs and line ends become blanks. Whether that worked is the caller's to ask. */
+void sc_predictions_put_text(const char *text, size_t n, FILE *out);
 
 /* Whether a label is B, I, E or S, a hyphen and a type: that of an entity's token. */
 bool sc_predictions_is_tag(const char *label);

@@ -120,11 +120,10 @@ static sc_status make_sentence(const evaluator *self, sc_predict_item **out)
     return SC_OK;
 }
 
-/* The right labels and the predicted ones behind the text; a tab or line end in it becomes a blank. */
 static void write_text(evaluator *self, const char *text, size_t n)
 {
-    for (size_t i = 0; i < n && self->written; i++)
-        fputc(strchr("\t\n\r", text[i]) ? ' ' : text[i], self->written);
+    if (self->written)
+        sc_predictions_put_text(text, n, self->written);
 }
 
 static void write(evaluator *self, const char *before, const char *text)

@@ -140,11 +140,10 @@ static sc_status add_set(sc_scorer *self, size_t index, const float *logits, con
 {
     const size_t K = (size_t)self->model->labels;
     for (size_t k = 0; k < K; k++) {
-        const double x = (double)logits[k];
-        if (!isfinite(x))
+        if (!isfinite(logits[k]))
             return diverged(self);
         self->on[index * K + k] = sc_decode_is_on(logits[k]);
-        self->loss += fmax(x, 0) - x * right[k] + log1p(exp(-fabs(x)));
+        self->loss += sc_decode_sigmoid_loss(logits[k], right[k] != 0);
     }
     self->n_targets += K;
     return SC_OK;
@@ -157,10 +156,7 @@ static sc_status add_target(sc_scorer *self, size_t index, const float *logits, 
     const int32_t found = sc_decode_class(logits, K, NULL);
     if (found == SC_DECODE_NONE)
         return diverged(self);
-    double sum = 0;
-    for (int k = 0; k < K; k++)
-        sum += exp((double)logits[k] - (double)logits[found]);
-    self->loss += log(sum) + (double)logits[found] - (double)logits[right];
+    self->loss += sc_decode_loss(logits, K, right);
     self->n_targets++;
     self->predicted[index] = found;
     return SC_OK;
@@ -332,17 +328,10 @@ const sc_label_sets *sc_scorer_sets(const sc_scorer *self)
 
 /* --- the file ---------------------------------------------------------------------------------------------------------- */
 
-static void put_text(FILE *out, const char *text, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        putc(text[i] == '\t' || text[i] == '\n' || text[i] == '\r' ? ' ' : text[i], out);
-    putc('\t', out);
-}
-
 static void put_line(FILE *out, const char *text, size_t n, const char *right, const char *predicted)
 {
-    put_text(out, text, n);
-    fprintf(out, "%s\t%s\n", right, predicted);
+    sc_predictions_put_text(text, n, out);
+    fprintf(out, "\t%s\t%s\n", right, predicted);
 }
 
 static void put_sets(const sc_scorer *self, const char *separator, FILE *out)
@@ -354,7 +343,8 @@ static void put_sets(const sc_scorer *self, const char *separator, FILE *out)
         const sc_labelled_text *item = &texts->items[i];
         size_t n, n_on = 0;
         const int32_t *right = sc_labelled_texts_labels(texts, item, &n);
-        put_text(out, texts->bytes + item->text, item->n_text);
+        sc_predictions_put_text(texts->bytes + item->text, item->n_text, out);
+        putc('\t', out);
         for (size_t k = 0; k < n; k++)
             fprintf(out, "%s%s", k ? separator : "", names[right[k]]);
         putc('\t', out);
