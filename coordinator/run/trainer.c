@@ -77,9 +77,9 @@ sc_status sc_trainer_make_plans(sc_trainer *t, int S)
                                    &t->plans[SC_PLAN_OF_STEPS]));
     t->n_plans = 1;
     for (sc_data_split split = SC_SPLIT_TRAIN + 1; split < SC_N_SPLITS; split++) {
-        const uint64_t n = sc_feed_n_items(t->feed, split);
-        for (uint64_t i = 0; i<n; i += n> 1 ? n - 1 : 1) { /* the first round and the last */
-            const int size = sc_feed_n_microbatches(t->feed, (sc_feed_item){split, i});
+        const uint64_t n = sc_feed_n_items(t->feed, split), rounds[] = {0, n - 1}; /* all others are as the first */
+        for (int i = 0; n > 0 && i < 2; i++) {
+            const int size = sc_feed_n_microbatches(t->feed, (sc_feed_item){split, rounds[i]});
             if (sc_trainer_plan_of_evaluation(t, size) >= 0)
                 continue;
             SC_TRY(sc_schedule_make(kind, S, 1, size, SC_PLAN_FORWARD, tied, &t->plans[t->n_plans]));
