@@ -23,8 +23,8 @@ for preset in "${@:-release asan tsan fuzz cuda}"; do
       asan)    run asan -L 'unit|sim|backend|e2e' -LE long ;; # see tests/e2e/CMakeLists.txt
       tsan)    run tsan -L 'unit|e2e' -LE 'long|serial' ;;
       fuzz)    run fuzz -L fuzz ;;
-      cuda)    echo "== cuda" # no GPU is at hand: the programs must compile and link
-               deploy/build.sh cuda stagecoach stagecoach-worker ;;
+      cuda)    echo "== cuda" # has no code of its own yet, beside that of release: it must configure
+               cmake --preset cuda >/dev/null ;;
       *)       echo "deploy/test.sh: no preset is called $name" >&2; exit 2 ;;
     esac
   done
